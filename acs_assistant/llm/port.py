@@ -1,0 +1,92 @@
+"""What the rest of the app needs of a language model: messages in, assistant text out.
+
+Text is the assistant's message as one string in the model's own markup: ``<think>...</think>``, free
+text, ``<tool_call>{...}</tool_call>``. An adapter to a server puts reasoning and tool calls back
+into that form, so that ``prompting.parse`` serves every model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from acs_assistant.cancel import CancelToken
+
+Message = Mapping[str, Any]
+"""An OpenAI chat message: role, content, and tool_calls / tool_call_id where they apply."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What is recorded with each turn and shown on the model card."""
+
+    name: str
+    path: Path | None
+    sha256: str
+    architecture: str
+    parameters: int
+    quantization: str
+    context: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """``temperature`` 0 is greedy. ``seed`` makes a draw repeatable on one machine."""
+
+    temperature: float = 0.7
+    top_p: float = 1.0
+    top_k: int = 0
+    max_tokens: int = 512
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A finished assistant text. ``tokens`` counts what was generated."""
+
+    text: str
+    tokens: int
+    finish: str  # "stop", "length" or "cancelled"
+
+
+class LanguageModel(Protocol):
+    """A chat model.
+
+    Raises:
+        ModelError: The file cannot be loaded, the context overflowed, the server refused.
+        CancelledError: The token was cancelled.
+    """
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    def stream(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]],
+        sampling: Sampling,
+        grammar: str | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Iterator[str]:
+        """Yields pieces of one assistant text.
+
+        ``grammar`` is GBNF for the whole assistant text (``prompting.grammar``); a server that
+        has no grammar ignores it and the parser judges the call.
+        """
+        ...
+
+    def sample_group(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]],
+        sampling: Sampling,
+        count: int,
+        grammar: str | None = None,
+        cancel: CancelToken | None = None,
+    ) -> list[Completion]:
+        """Draws ``count`` texts from one history; the prompt is evaluated once."""
+        ...
+
+    def close(self) -> None: ...
