@@ -11,7 +11,7 @@ class CancelledError(Exception):
 
 
 class CancelToken:
-    """A one-way switch. Long work polls ``cancelled`` or registers a callback that interrupts it."""
+    """A one-way switch: long work polls ``cancelled`` or registers a callback to interrupt it."""
 
     def __init__(self) -> None:
         self._event = threading.Event()

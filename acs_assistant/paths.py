@@ -20,7 +20,7 @@ def config_dir() -> Path:
 
 
 def cache_dir() -> Path:
-    """``$XDG_CACHE_HOME/acs-assistant``: folded libraries and stored simulations; safe to delete."""
+    """``$XDG_CACHE_HOME/acs-assistant``: folded libraries, stored simulations; safe to delete."""
     return user_cache_path(_APP, appauthor=False)
 
 

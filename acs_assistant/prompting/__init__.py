@@ -1,0 +1,1 @@
+"""One renderer, parser and grammar for the app, training and evaluation."""
