@@ -1,0 +1,133 @@
+"""Measures of small-signal sweeps (``.ac``). Frequencies interpolate in log f.
+
+Give the sweep at least 20 points a decade: unity-gain frequency is then within 0.05 % of a fine
+sweep. Every measure takes the node's voltage as the gain, so drive the input with 1 V ac.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from acs_assistant.sim.measures.registry import measure
+from acs_assistant.sim.vectors import MeasureError, Plot, Run, Vector, at, crossing, decibels, degrees
+
+
+def _gain(plot: Plot, node: str, input: str) -> Vector:
+    vector = plot[node]
+    return vector / plot[input] if input else vector
+
+
+@measure(unit="dB", analysis="ac")
+def dc_gain(run: Run, node: str, input: str = "", plot: str = "") -> float:
+    """Gain at the lowest frequency of the sweep, dB: 20 log10 |v(node)|, or of v(node)/v(input).
+
+    Pitfall: it is the dc gain only when the sweep begins well below the first pole.
+    """
+    return float(decibels(_gain(run.plot("ac", plot), node, input))[0])
+
+
+@measure(unit="dB", analysis="ac")
+def gain_at(run: Run, node: str, frequency: float, input: str = "", plot: str = "") -> float:
+    """Gain at one frequency, dB."""
+    ac = run.plot("ac", plot)
+    return at(ac.x, decibels(_gain(ac, node, input)), frequency, log_x=True)
+
+
+@measure(unit="Hz", analysis="ac")
+def unity_gain_frequency(run: Run, node: str, input: str = "", plot: str = "") -> float:
+    """The first frequency at which the gain falls through 0 dB.
+
+    Missing when the gain never exceeds 0 dB or never falls through it inside the sweep.
+    """
+    ac = run.plot("ac", plot)
+    return crossing(ac.x, decibels(_gain(ac, node, input)), 0.0, "fall", log_x=True)
+
+
+@measure(unit="Hz", analysis="ac")
+def gain_bandwidth(run: Run, node: str, input: str = "", plot: str = "") -> float:
+    """Gain-bandwidth product: dc gain (as a ratio) times the -3 dB bandwidth.
+
+    It equals the unity-gain frequency only when one pole rules up to there.
+    """
+    ac = run.plot("ac", plot)
+    magnitude = decibels(_gain(ac, node, input))
+    corner = crossing(ac.x, magnitude, magnitude[0] + _HALF_POWER, "fall", log_x=True)
+    return float(10 ** (magnitude[0] / 20) * corner)
+
+
+_HALF_POWER = 10 * np.log10(0.5)
+
+
+@measure(unit="deg", analysis="ac")
+def phase_margin(run: Run, node: str, input: str = "", plot: str = "") -> float:
+    """180 degrees minus the phase lost between the start of the sweep and unity gain.
+
+    The phase at the start is the reference, so inverting and non-inverting outputs agree.
+    """
+    ac = run.plot("ac", plot)
+    gain = _gain(ac, node, input)
+    unity = crossing(ac.x, decibels(gain), 0.0, "fall", log_x=True)
+    phase = degrees(gain)
+    return 180.0 + at(ac.x, phase, unity, log_x=True) - float(phase[0])
+
+
+@measure(unit="dB", analysis="ac")
+def gain_margin(run: Run, node: str, input: str = "", plot: str = "") -> float:
+    """How far the gain lies below 0 dB where the phase has fallen by 180 degrees."""
+    ac = run.plot("ac", plot)
+    gain = _gain(ac, node, input)
+    phase = degrees(gain)
+    turn = crossing(ac.x, phase - phase[0], -180.0, "fall", log_x=True)
+    return -at(ac.x, decibels(gain), turn, log_x=True)
+
+
+@measure(unit="Hz", analysis="ac")
+def bandwidth(run: Run, node: str, input: str = "", drop: float = 3.0103, plot: str = "") -> float:
+    """The first frequency at which the gain is ``drop`` dB below its value at the start."""
+    ac = run.plot("ac", plot)
+    magnitude = decibels(_gain(ac, node, input))
+    return crossing(ac.x, magnitude, magnitude[0] - drop, "fall", log_x=True)
+
+
+@measure(unit="dB", analysis="ac")
+def peaking(run: Run, node: str, input: str = "", plot: str = "") -> float:
+    """The largest gain of the sweep over the gain at its start, dB."""
+    magnitude = decibels(_gain(run.plot("ac", plot), node, input))
+    return float(magnitude.max() - magnitude[0])
+
+
+def _rejection(run: Run, node: str, other: str, frequency: float, plot: str) -> float:
+    ac = run.plot("ac", plot)
+    ratio = decibels(ac[node]) - decibels(ac[other])
+    return at(ac.x, ratio, frequency, log_x=True) if frequency else float(ratio[0])
+
+
+@measure(unit="dB", analysis="ac")
+def cmrr(run: Run, node: str, common: str, frequency: float = 0.0, plot: str = "") -> float:
+    """Common-mode rejection: differential gain over common-mode gain, dB.
+
+    The testbench holds two copies of the circuit in one sweep: ``node`` is the output of the copy
+    with 1 V ac between its inputs, ``common`` that of the copy with 1 V ac on both. ``frequency``
+    0 means the start of the sweep. Pitfall: without mismatch only the systematic part is seen.
+    """
+    return _rejection(run, node, common, frequency, plot)
+
+
+@measure(unit="dB", analysis="ac")
+def psrr(run: Run, node: str, ripple: str, frequency: float = 0.0, plot: str = "") -> float:
+    """Supply rejection: differential gain over the gain from the supply, dB.
+
+    ``node`` is the output of the copy with 1 V ac between its inputs, ``ripple`` that of the copy
+    with 1 V ac on a supply (positive or negative).
+    """
+    return _rejection(run, node, ripple, frequency, plot)
+
+
+@measure(unit="Ohm", analysis="ac")
+def impedance(run: Run, node: str, frequency: float = 0.0, plot: str = "") -> float:
+    """Magnitude of the voltage at ``node`` for 1 A ac driven into it, ohms."""
+    ac = run.plot("ac", plot)
+    magnitude = np.abs(ac[node])
+    if np.all(magnitude == 0):
+        raise MeasureError("no ac current is driven into the node")
+    return at(ac.x, magnitude, frequency, log_x=True) if frequency else float(magnitude[0])
