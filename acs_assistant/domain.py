@@ -358,10 +358,11 @@ class Decision:
     """What the person, or auto mode, did with a proposal.
 
     ``sizing`` is what will be simulated (accepted or edited), ``reason`` what the model is told
-    after a rejection. "invalid" marks a proposal that could not be used at all.
+    after a rejection. "invalid" marks a proposal that could not be used at all; "regenerated" one
+    that was set aside for a fresh one from the same history.
     """
 
-    kind: Literal["accepted", "edited", "rejected", "invalid"]
+    kind: Literal["accepted", "edited", "rejected", "invalid", "regenerated"]
     sizing: Sizing = field(default_factory=dict)
     reason: str = ""
     by: Literal["engineer", "auto"] = "auto"

@@ -1,0 +1,1 @@
+"""The design loop: propose, a person's gate, simulate, score, store; as typed events."""

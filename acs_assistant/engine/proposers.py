@@ -1,0 +1,216 @@
+"""Who proposes the next sizing: a language model or a black-box optimizer, behind one port."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from acs_assistant.cancel import CancelToken
+from acs_assistant.domain import Proposal, Sizing, Task, Turn
+from acs_assistant.errors import InputError
+from acs_assistant.events import TextDelta
+from acs_assistant.llm.port import LanguageModel, ModelInfo, Sampling
+from acs_assistant.optimizers.port import Optimizer
+
+
+@dataclass(frozen=True, slots=True)
+class Prompted:
+    """The model starts to answer these messages. A second one in a turn is a fresh draw."""
+
+    messages: Sequence[Mapping[str, Any]]
+    temperature: float
+
+
+class Proposer(Protocol):
+    """Proposes one sizing from a task and its history.
+
+    Raises:
+        ModelError: The model failed.
+        CancelledError: The token was cancelled.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def model(self) -> ModelInfo | None:
+        """None when no language model is involved."""
+        ...
+
+    def propose(
+        self,
+        task: Task,
+        turns: Sequence[Turn],
+        seed: int,
+        cancel: CancelToken,
+        avoid: Sequence[Sizing] = (),
+    ) -> Iterator[TextDelta | Prompted | Proposal]:
+        """Yields text while it comes and ends with exactly one Proposal.
+
+        Args:
+            turns: From the root of the session to its head, scored against ``task.specs``.
+            avoid: Sizings that were proposed before; another one is worth more.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingPolicy:
+    """How a model is sampled over a session.
+
+    The first proposal is greedy, because it is the likeliest one; later ones are drawn, because a
+    repeat would waste a simulation. A draw that repeats or cannot be used is drawn again, hotter.
+    """
+
+    first_temperature: float = 0.0
+    temperature: float = 0.6
+    step: float = 0.3
+    top_p: float = 0.95
+    max_tokens: int = 1024
+    resamples: int = 2
+
+    def sampling(self, seed: int, attempt: int, first: bool) -> Sampling:
+        if attempt == 0:
+            temperature = self.first_temperature if first else self.temperature
+        else:
+            temperature = self.temperature + self.step * (attempt - 1 if first else attempt)
+        return Sampling(
+            temperature=temperature,
+            top_p=self.top_p,
+            max_tokens=self.max_tokens,
+            seed=(seed + 7919 * attempt) & 0x7FFFFFFF,
+        )
+
+
+class ModelProposer:
+    """A language model that reads the history, reasons aloud and calls the tool."""
+
+    name = "model"
+
+    def __init__(self, model: LanguageModel, policy: SamplingPolicy | None = None) -> None:
+        self._model = model
+        self._policy = policy or SamplingPolicy()
+        self._grammars: dict[str, str] = {}
+
+    @property
+    def model(self) -> ModelInfo:
+        return self._model.info
+
+    def propose(
+        self,
+        task: Task,
+        turns: Sequence[Turn],
+        seed: int,
+        cancel: CancelToken,
+        avoid: Sequence[Sizing] = (),
+    ) -> Iterator[TextDelta | Prompted | Proposal]:
+        from acs_assistant.prompting import render
+
+        messages = render.messages(task, turns)
+        tools = render.tools(task.circuit)
+        seen = {_key(sizing) for sizing in avoid}
+        started = time.monotonic()
+        proposal = Proposal({}, self.name, error="the model gave no proposal.")
+        for attempt in range(self._policy.resamples + 1):
+            sampling = self._policy.sampling(seed, attempt, first=not turns and not avoid)
+            yield Prompted(messages, sampling.temperature)
+            pieces: list[str] = []
+            yield from self._stream(task, messages, tools, sampling, cancel, pieces)
+            drawn = self._read("".join(pieces), task, time.monotonic() - started)
+            if proposal.error or not drawn.error:
+                proposal = drawn
+            if not drawn.error and _key(drawn.sizing) not in seen:
+                break
+        yield proposal
+
+    def _stream(
+        self,
+        task: Task,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]],
+        sampling: Sampling,
+        cancel: CancelToken,
+        pieces: list[str],
+    ) -> Iterator[TextDelta]:
+        from acs_assistant.prompting.parse import StreamSplitter
+
+        splitter = StreamSplitter()
+        for piece in self._model.stream(
+            messages, tools, sampling, grammar=self._grammar(task), cancel=cancel
+        ):
+            pieces.append(piece)
+            for channel, text in splitter.feed(piece):
+                yield TextDelta(channel, text)
+        cancel.raise_if_cancelled()
+
+    def _grammar(self, task: Task) -> str:
+        from acs_assistant.prompting.grammar import grammar
+
+        name = str(task.circuit.path)
+        if name not in self._grammars:
+            self._grammars[name] = grammar(task.circuit)
+        return self._grammars[name]
+
+    def _read(self, text: str, task: Task, seconds: float) -> Proposal:
+        from acs_assistant.prompting.parse import parse
+
+        reply = parse(text, task.circuit)
+        error, sizing = reply.error, {}
+        if reply.sizing is not None and not error:
+            try:
+                sizing = task.circuit.snap(reply.sizing)
+            except InputError as fault:
+                error = f"{fault.message} {fault.hint}".strip()
+        elif not error:
+            error = "the answer holds no call of the tool 'simulate'."
+        return Proposal(
+            sizing,
+            self.name,
+            reasoning=reply.reasoning or reply.text,
+            raw=text,
+            predictions=reply.predictions,
+            error=error,
+            seconds=seconds,
+        )
+
+
+class OptimizerProposer:
+    """A black-box optimizer. It is told the history that it has not seen, then asked.
+
+    A change of the specs changes every score, so the optimizer is made anew then.
+    """
+
+    model = None
+
+    def __init__(self, name: str, make: Callable[[Task, int], Optimizer]) -> None:
+        self.name = name
+        self._make = make
+        self._optimizer: Optimizer | None = None
+        self._specs: object = None
+        self._told: set[int] = set()
+
+    def propose(
+        self,
+        task: Task,
+        turns: Sequence[Turn],
+        seed: int,
+        cancel: CancelToken,
+        avoid: Sequence[Sizing] = (),
+    ) -> Iterator[TextDelta | Prompted | Proposal]:
+        started = time.monotonic()
+        if self._optimizer is None or self._specs != task.specs:
+            self._optimizer, self._specs, self._told = self._make(task, seed), task.specs, set()
+        for turn in turns:
+            if turn.evaluation is not None and turn.decision is not None:
+                if turn.id not in self._told:
+                    self._optimizer.tell(turn.decision.sizing, turn.evaluation)
+                self._told.add(turn.id)
+        cancel.raise_if_cancelled()
+        sizing = task.circuit.snap(self._optimizer.ask())
+        yield Proposal(sizing, self.name, seconds=time.monotonic() - started)
+
+
+def _key(sizing: Sizing) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((name, f"{value:.9g}") for name, value in sizing.items()))
