@@ -115,8 +115,6 @@ def _guarded(name: str, look: Callable[[], Check]) -> Check:
 
 def _python() -> Check:
     detail = f"{platform.python_version()} at {sys.executable}, acs-assistant {__version__}"
-    if sys.version_info < (3, 11):
-        return Check("Python", "missing", detail, "Install Python 3.11 or newer.")
     return Check("Python", "ok", detail)
 
 

@@ -27,7 +27,7 @@ SOURCES = sorted(
     path
     for folder in ("acs_assistant", "training")
     for path in (ROOT / folder).rglob("*.py")
-    if not path.relative_to(ROOT).parts[1] == "training"
+    if path.relative_to(ROOT).parts[1] != "training"
 )
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
@@ -109,7 +109,6 @@ def test_nothing_is_left_unfinished() -> None:
 def _commands() -> list[str]:
     """Every command and subcommand of the program, such as "circuits show"."""
     import click
-
     from acs_assistant.cli import main
 
     def walk(command: click.Command, prefix: str) -> list[str]:
