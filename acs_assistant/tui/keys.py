@@ -1,0 +1,168 @@
+"""The one table of keys. Footer, command palette, help and the docs all come from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from textual.binding import Binding
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key.
+
+    Attributes:
+        id: What a key map file names to give it another key.
+        keys: Textual's names, comma-separated.
+        shown: The key as people write it.
+        footer: Shown in the footer; the palette and the help list every key.
+    """
+
+    scope: str
+    id: str
+    keys: str
+    action: str
+    label: str
+    tooltip: str
+    shown: str = ""
+    footer: bool = True
+    priority: bool = False
+
+    def binding(self) -> Binding:
+        return Binding(
+            self.keys,
+            self.action,
+            self.label,
+            show=self.footer,
+            key_display=self.shown or None,
+            tooltip=self.tooltip,
+            id=self.id,
+            priority=self.priority,
+        )
+
+    @property
+    def display(self) -> str:
+        return self.shown or self.keys.split(",")[0]
+
+
+KEYS: tuple[Key, ...] = (
+    Key("app", "app.help", "question_mark,f1", "help", "Help", "Every key of this screen", "?"),
+    Key("app", "app.palette", "ctrl+p", "command_palette", "Palette",
+        "Search every command", "^p", footer=False),
+    Key("app", "app.doctor", "f2", "doctor", "Doctor",
+        "What is installed, what is missing, what mends it", "F2", footer=False),
+    Key("app", "app.settings", "f3", "settings", "Settings",
+        "Theme, thoughts, auto turns", "F3", footer=False),
+    Key("app", "app.quit", "ctrl+q", "quit", "Quit",
+        "Leave; every session is already stored", "^q", footer=False, priority=True),
+
+    Key("sessions", "sessions.open", "enter", "open", "Open", "Go on with this session", "Enter"),
+    Key("sessions", "sessions.new", "n", "new", "New", "Circuit, specs, model, budget"),
+    Key("sessions", "sessions.reference", "f", "reference", "First steps",
+        "A session on the reference circuit with its default specs"),
+    Key("sessions", "sessions.search", "slash", "search", "Search",
+        "Narrow the list by name, circuit or model", "/"),
+    Key("sessions", "sessions.sort", "o", "sort", "Sort", "By date, circuit, score"),
+    Key("sessions", "sessions.export", "w", "export", "Export", "Write files from this session"),
+    Key("sessions", "sessions.duplicate", "d", "duplicate", "Duplicate",
+        "A new session with the same circuit, specs and model", footer=False),
+    Key("sessions", "sessions.archive", "x", "archive", "Archive",
+        "Put it out of the list; again brings it back", footer=False),
+    Key("sessions", "sessions.archived", "X", "toggle_archived", "Archived",
+        "Show archived sessions too", footer=False),
+    Key("sessions", "sessions.models", "m", "models", "Models", "What is installed, and its card"),
+    Key("sessions", "sessions.circuits", "c", "circuits", "Circuits",
+        "The circuit library with schematics and references", footer=False),
+    Key("sessions", "sessions.quit", "q", "app.quit", "Quit",
+        "Leave; every session is already stored"),
+
+    Key("new", "new.start", "ctrl+s,f5", "start", "Start", "Start the session", "^s", priority=True),
+    Key("new", "new.add_spec", "ctrl+n", "add_spec", "Add spec", "Add a spec", "^n", priority=True),
+    Key("new", "new.back", "escape", "back", "Back", "Back to the sessions", "Esc"),
+
+    Key("design", "design.accept", "a", "accept", "Accept", "Accept the proposal and simulate it"),
+    Key("design", "design.edit", "e", "edit", "Edit", "Edit sizes, then simulate"),
+    Key("design", "design.reject", "r", "reject", "Reject",
+        "Reject with a reason that the model is told"),
+    Key("design", "design.regenerate", "g", "regenerate", "Again",
+        "Ask for another proposal from the same history"),
+    Key("design", "design.mode", "shift+tab", "toggle_mode", "Ask/auto",
+        "From asking at every turn to N turns by itself, and back", "⇧Tab"),
+    Key("design", "design.run", "space", "run", "Go on", "Start, or go on with, the design loop",
+        "Spc"),
+    Key("design", "design.stop", "escape", "stop", "Stop",
+        "Stop model and simulator at once; the turn is kept", "Esc"),
+    Key("design", "design.thoughts", "t", "thoughts", "Thoughts",
+        "Open or fold the reasoning of the turns"),
+    Key("design", "design.specs", "p", "specs", "Specs",
+        "Tighten, relax, add or switch off a spec; the model is told"),
+    Key("design", "design.undo", "u", "undo", "Undo", "Back to the turn before; nothing is lost"),
+    Key("design", "design.redo", "U", "redo", "Redo", "Forward to the turn that was left",
+        footer=False),
+    Key("design", "design.export", "w", "export", "Export",
+        "Netlist, chat JSONL, CSV or report to a file"),
+    Key("design", "design.plot", "full_stop", "next_plot", "Plot",
+        "Next plot: score, margins, Bode, transient, noise", ".", footer=False),
+    Key("design", "design.plot_back", "comma", "previous_plot", "Previous plot",
+        "The plot before", ",", footer=False),
+    Key("design", "design.why", "x", "why", "Why", "What the model expected, and what was measured",
+        footer=False),
+    Key("design", "design.compare", "v", "compare", "Compare",
+        "Two turns side by side: sizes and metrics", footer=False),
+    Key("design", "design.corners", "c", "corners", "Corners",
+        "Simulate the best sizing at every corner", footer=False),
+    Key("design", "design.monte_carlo", "m", "monte_carlo", "Monte-Carlo",
+        "Simulate the best sizing with device mismatch", footer=False),
+    Key("design", "design.sensitivities", "s", "sensitivities", "Sensitivities",
+        "Which size moves which metric, at the best sizing", footer=False),
+    Key("design", "design.proposer", "h", "proposer", "Hand over",
+        "Let an optimizer go on from here, or the model again", footer=False),
+    Key("design", "design.budget", "b", "budget", "Budget", "Give the session more simulations",
+        footer=False),
+    Key("design", "design.view_1", "1", "view('proposal')", "Proposal", "Show the proposal",
+        footer=False),
+    Key("design", "design.view_2", "2", "view('reasoning')", "Reasoning", "Show the reasoning",
+        footer=False),
+    Key("design", "design.view_3", "3", "view('plots')", "Plots", "Show the plots", footer=False),
+    Key("design", "design.view_4", "4", "view('devices')", "Devices",
+        "Show the operating points", footer=False),
+    Key("design", "design.view_5", "5", "view('history')", "History", "Show the tree of turns",
+        footer=False),
+    Key("design", "design.view_6", "6", "view('schematic')", "Schematic", "Show the schematic",
+        footer=False),
+    Key("design", "design.back", "q", "back", "Sessions",
+        "Back to the sessions; everything is stored"),
+
+    Key("sizes", "sizes.accept", "ctrl+s,enter", "accept", "Simulate", "Simulate these sizes",
+        "Enter", priority=True),
+    Key("sizes", "sizes.more", "pageup", "step(1)", "+5 %", "Five percent more", "PgUp",
+        priority=True),
+    Key("sizes", "sizes.less", "pagedown", "step(-1)", "-5 %", "Five percent less", "PgDn",
+        priority=True),
+    Key("sizes", "sizes.grid_more", "shift+up", "grid(1)", "+grid", "One grid step more", "⇧Up",
+        priority=True),
+    Key("sizes", "sizes.grid_less", "shift+down", "grid(-1)", "-grid", "One grid step less", "⇧Dn",
+        priority=True),
+    Key("sizes", "sizes.undo", "ctrl+z", "undo", "Undo", "Take the last change back", "^z",
+        priority=True),
+    Key("sizes", "sizes.cancel", "escape", "cancel", "Cancel", "Back to the proposal", "Esc"),
+
+    Key("dialog", "dialog.cancel", "escape", "cancel", "Cancel", "Close without doing it", "Esc"),
+    Key("page", "page.back", "escape,q", "back", "Back", "Back", "Esc"),
+)  # fmt: skip
+
+
+def keys_of(*scopes: str) -> tuple[Key, ...]:
+    return tuple(key for scope in scopes for key in KEYS if key.scope == scope)
+
+
+def bindings(*scopes: str) -> list[Binding | tuple[str, str] | tuple[str, str, str]]:
+    """The bindings of a screen's scopes, for its ``BINDINGS``."""
+    return [key.binding() for key in keys_of(*scopes)]
+
+
+def unknown_ids(ids: Iterable[str]) -> list[str]:
+    """Ids of a user's key map that name no key here."""
+    known = {key.id for key in KEYS}
+    return sorted(set(ids) - known)

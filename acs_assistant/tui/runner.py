@@ -1,0 +1,98 @@
+"""One thread that runs the engine, and the mailbox through which its events reach the screen.
+
+The thread never touches a widget: it puts events into a mailbox and posts at most one message that
+there is something to read. The screen reads the mailbox at most ``RATE`` times a second, so a model
+that streams a thousand tokens a second costs the screen twenty updates.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+
+from acs_assistant.cancel import CancelledError, CancelToken
+from acs_assistant.errors import AcsError, InternalError
+from acs_assistant.events import Event, Stopped, TextDelta
+
+RATE = 20.0
+"""Reads of the mailbox a second."""
+
+
+class Mailbox:
+    """Events in order; neighbouring pieces of text of one channel are joined."""
+
+    def __init__(self, notify: Callable[[], object]) -> None:
+        self._lock = threading.Lock()
+        self._events: list[Event] = []
+        self._pieces: list[str] = []
+        self._channel = ""
+        self._notify = notify
+
+    def put(self, event: Event) -> None:
+        with self._lock:
+            waking = not self._events and not self._pieces
+            if isinstance(event, TextDelta):
+                if event.channel != self._channel:
+                    self._join()
+                self._channel = event.channel
+                self._pieces.append(event.text)
+            else:
+                self._join()
+                self._events.append(event)
+        if waking:
+            self._notify()
+
+    def take(self) -> list[Event]:
+        with self._lock:
+            self._join()
+            events, self._events = self._events, []
+            return events
+
+    def _join(self) -> None:
+        if self._pieces:
+            self._events.append(TextDelta(self._channel, "".join(self._pieces)))  # type: ignore[arg-type]
+            self._pieces = []
+
+
+class EngineRun:
+    """Runs one pass of the design loop in its own thread.
+
+    Attributes:
+        cancel: Stops model and simulator at once.
+        error: Why it ended, when it was neither the loop's own decision nor a cancel.
+    """
+
+    def __init__(
+        self, start: Callable[[CancelToken], Iterable[Event]], notify: Callable[[], object]
+    ) -> None:
+        self.cancel = CancelToken()
+        self.error: AcsError | None = None
+        self.mailbox = Mailbox(notify)
+        self._start = start
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def join(self, timeout: float | None = None) -> None:
+        self._thread.join(timeout)
+
+    def _work(self) -> None:
+        stopped = False
+        try:
+            for event in self._start(self.cancel):
+                stopped = isinstance(event, Stopped)
+                self.mailbox.put(event)
+        except CancelledError:
+            self.mailbox.put(Stopped("cancelled"))
+        except AcsError as error:
+            self.error = error
+            self.mailbox.put(Stopped("error", error.message))
+        except Exception as error:  # a fault of ours ends the run, never the app
+            self.error = InternalError(f"{type(error).__name__}: {error}")
+            self.mailbox.put(Stopped("error", self.error.message))
+        else:
+            if not stopped:
+                self.mailbox.put(Stopped("paused"))

@@ -1,0 +1,213 @@
+"""What a design screen knows: the fold of the engine's events over what the store held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from acs_assistant.domain import Evaluation, Proposal, Sizing, Spec, SpecResult, Task, Turn, best_turn
+from acs_assistant.events import (
+    Decided,
+    Event,
+    ProposalReady,
+    SimulationFinished,
+    SimulationStarted,
+    Stopped,
+    TextDelta,
+    TurnStarted,
+    TurnStored,
+)
+
+
+class Phase(Enum):
+    """What happens now; the value is the word that the status line shows."""
+
+    IDLE = "ready"
+    OPENING = "opening"
+    THINKING = "thinking"
+    ASKING = "your decision"
+    SIMULATING = "simulating"
+    STOPPING = "stopping"
+
+    @property
+    def busy(self) -> bool:
+        return self is not Phase.IDLE
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A metric that the reasoning expected, held against what was measured.
+
+    ``right`` is None before the simulation.
+    """
+
+    metric: str
+    predicted: float
+    measured: float | None
+    right: bool | None
+
+
+RIGHT_WITHIN = 0.10
+"""A prediction counts as right within 10 % of the measured value."""
+
+
+@dataclass(slots=True)
+class SessionState:
+    """Folds events. Holds no widget and no thread; the design screen draws it.
+
+    Attributes:
+        turns: Every turn of the tree by id.
+        head: The turn that the next one continues.
+        thoughts: Reasoning of the turn in flight, as streamed so far.
+        shown: A turn that the engineer looks at instead of the newest; None follows the head.
+    """
+
+    task: Task
+    budget: int
+    turns: dict[int, Turn] = field(default_factory=dict)
+    head: int | None = None
+    simulations: int = 0
+    phase: Phase = Phase.IDLE
+    current: int | None = None
+    thoughts: str = ""
+    proposal: Proposal | None = None
+    previous: Sizing = field(default_factory=dict)
+    stopped: Stopped | None = None
+    shown: int | None = None
+
+    def load(self, turns: Iterable[Turn], head: int | None, simulations: int) -> None:
+        """Takes over what the store holds."""
+        self.turns = {turn.id: turn for turn in turns}
+        self.head = head
+        self.simulations = simulations
+        self.shown = None
+        waiting = self.turns.get(head) if head is not None else None
+        self.current = waiting.id if waiting is not None and waiting.decision is None else None
+
+    def fold(self, event: Event) -> None:
+        match event:
+            case TurnStarted():
+                self.phase = Phase.THINKING
+                self.current = None
+                self.thoughts = ""
+                self.proposal = None
+                self.stopped = None
+            case TextDelta(channel="call"):
+                pass
+            case TextDelta(text=text):
+                self.thoughts += text
+            case ProposalReady(turn=turn, proposal=proposal, previous=previous):
+                self.current = turn
+                self.proposal = proposal
+                self.previous = previous
+                self.phase = Phase.ASKING
+                self.stopped = None
+            case Decided():
+                self.proposal = None
+                self.phase = Phase.THINKING
+            case SimulationStarted():
+                self.phase = Phase.SIMULATING
+            case SimulationFinished():
+                self.phase = Phase.THINKING
+            case TurnStored(turn=turn, simulations=simulations, budget=budget):
+                self.turns[turn.id] = turn
+                self.head = turn.id
+                self.simulations = simulations
+                self.budget = budget
+            case Stopped():
+                self.stopped = event
+                self.phase = Phase.IDLE
+                self.proposal = None
+
+    def set_specs(self, specs: Sequence[Spec]) -> None:
+        self.task = replace(self.task, specs=tuple(specs))
+
+    # -- what widgets ask -------------------------------------------------------------------
+
+    def path(self, leaf: int | None = None) -> list[Turn]:
+        """Root to ``leaf``, or to the head."""
+        turns: list[Turn] = []
+        at = self.head if leaf is None else leaf
+        while at is not None and at in self.turns:
+            turns.append(self.turns[at])
+            at = self.turns[at].parent
+        return turns[::-1]
+
+    def measured(self, leaf: int | None = None) -> list[Turn]:
+        """Turns of the path that were simulated."""
+        return [turn for turn in self.path(leaf) if turn.evaluation is not None]
+
+    def in_order(self) -> list[Turn]:
+        """Every turn of the tree, oldest first."""
+        return sorted(self.turns.values(), key=lambda turn: turn.id)
+
+    @property
+    def best(self) -> Turn | None:
+        return best_turn(self.in_order())
+
+    @property
+    def viewed(self) -> Turn | None:
+        """The turn whose figures are on the boards: the chosen one, or the path's last measured."""
+        if self.shown is not None and self.shown in self.turns:
+            return self.turns[self.shown]
+        measured = self.measured()
+        return measured[-1] if measured else None
+
+    def results(self) -> list[tuple[Spec, SpecResult | None]]:
+        """Every spec in force with its result in the viewed turn, judged afresh when it changed."""
+        from acs_assistant.scoring import judge
+
+        turn = self.viewed
+        evaluation = turn.evaluation if turn else None
+        if evaluation is None:
+            return [(spec, None) for spec in self.task.specs]
+        return [(spec, judge(spec, evaluation.measurements)) for spec in self.task.specs]
+
+    def values(self, metric: str) -> list[float | None]:
+        """The metric over the measured turns of the path."""
+        return [value_of(turn.evaluation, metric) for turn in self.measured()]
+
+    def best_so_far(self) -> list[float]:
+        """Highest score after each simulation of the session, in the order they were made."""
+        best, curve = 0.0, []
+        for turn in self.in_order():
+            if turn.evaluation is not None:
+                best = max(best, turn.evaluation.score.value)
+                curve.append(best)
+        return curve
+
+    def predictions(self, turn: Turn) -> list[Prediction]:
+        rows = []
+        for metric, predicted in turn.proposal.predictions.items():
+            measured = value_of(turn.evaluation, metric)
+            right = None
+            if measured is not None:
+                right = abs(measured - predicted) <= RIGHT_WITHIN * max(abs(measured), 1e-30)
+            rows.append(Prediction(metric, predicted, measured, right))
+        return rows
+
+
+def value_of(evaluation: Evaluation | None, metric: str) -> float | None:
+    """Nominal value of a metric; None when it was not measured."""
+    if evaluation is None or not evaluation.measurements:
+        return None
+    return evaluation.nominal.metrics.get(metric)
+
+
+def sizing_of(turn: Turn) -> Sizing:
+    """What was simulated, or what was proposed when it was not."""
+    if turn.decision is not None and turn.decision.sizing:
+        return turn.decision.sizing
+    return turn.proposal.sizing
+
+
+def verdict(turn: Turn) -> str:
+    """One word for what became of a turn."""
+    if turn.decision is None:
+        return "waiting"
+    if turn.evaluation is None:
+        return turn.decision.kind
+    if turn.evaluation.status == "failed":
+        return "failed"
+    return "met" if turn.evaluation.score.met else turn.decision.kind

@@ -1,0 +1,45 @@
+"""A scrolling panel whose body is drawn again, for the width that it has, when its data changes."""
+
+from __future__ import annotations
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+
+class Board(VerticalScroll):
+    """A titled panel of text. Subclasses give ``draw``; ``redraw`` is cheap to call often."""
+
+    can_focus = True
+
+    def __init__(self, title: str, *, id: str | None = None, classes: str = "") -> None:
+        super().__init__(id=id, classes=f"panel {classes}".strip())
+        self.border_title = title
+        self._drawn: tuple[str, object] | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Static(markup=False, classes="board-body")
+
+    def draw(self, width: int) -> Content:
+        raise NotImplementedError
+
+    def redraw(self) -> None:
+        if not self.is_mounted or not self.display:
+            return
+        width = self.scrollable_content_region.width
+        if width <= 0:
+            return
+        content = self.draw(width)
+        drawn = (content.plain, content.spans)
+        if drawn != self._drawn:
+            self._drawn = drawn
+            self.query_one(".board-body", Static).update(content)
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._drawn = None
+        self.redraw()
+
+    def on_show(self) -> None:
+        self.redraw()

@@ -1,0 +1,107 @@
+"""The tree of turns. Nothing is ever deleted: undo, redo and fork only move the head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.text import Text
+from textual.message import Message
+from textual.widgets import Tree
+from textual.widgets.tree import TreeNode
+
+from acs_assistant.domain import Turn
+from acs_assistant.tui.state import SessionState, verdict
+from acs_assistant.tui.widgets.themed import themed
+
+_SIGN = {"met": "✓", "failed": "✗", "rejected": "✗", "invalid": "✗", "waiting": "?"}
+_STYLE = {
+    "met": "$text-success",
+    "failed": "$text-error",
+    "rejected": "$text-muted",
+    "regenerated": "$text-muted",
+    "invalid": "$text-error",
+    "waiting": "$text-warning",
+}
+
+
+class HistoryTree(Tree[int]):
+    """A chain of turns is drawn flat; only a fork makes a branch. Enter looks at a turn."""
+
+    @dataclass
+    class Chosen(Message):
+        """A turn was chosen to be looked at."""
+
+        turn: int
+
+    def __init__(self, state: SessionState) -> None:
+        super().__init__("start", id="history", classes="panel")
+        self.state = state
+        self.show_root = False
+        self.guide_depth = 2
+        self.border_title = "History"
+        self._drawn: tuple[object, ...] = ()
+        self._nodes: dict[int, TreeNode[int]] = {}
+
+    def redraw(self) -> None:
+        if not self.is_mounted or not self.display:
+            return
+        turns = self.state.in_order()
+        mark = tuple((turn.id, verdict(turn)) for turn in turns)
+        signature = (mark, self.state.head, self.state.shown)
+        if signature == self._drawn:
+            return
+        self._drawn = signature
+        on_path = {turn.id for turn in self.state.path()}
+        known = [turn.id for turn in turns]
+        if list(self._nodes) == known[: len(self._nodes)] and self._nodes:
+            self._update_labels(turns, on_path)
+        else:
+            self.clear()
+            self._nodes = {}
+        for turn in turns:
+            if turn.id not in self._nodes:
+                self._add(turn, on_path)
+        self.border_title = f"History · {len(turns)} turn{'' if len(turns) == 1 else 's'}"
+        if self.state.head in self._nodes and not self.has_focus:
+            self.move_cursor(self._nodes[self.state.head])
+
+    def on_show(self) -> None:
+        self.redraw()
+
+    def _update_labels(self, turns: list[Turn], on_path: set[int]) -> None:
+        for turn in turns:
+            if turn.id in self._nodes:
+                self._nodes[turn.id].set_label(self._label(turn, on_path))
+
+    def _add(self, turn: Turn, on_path: set[int]) -> None:
+        """The first child of a turn stands beside it; later children open a branch."""
+        parent = self._nodes.get(turn.parent) if turn.parent is not None else None
+        siblings = [t for t in self.state.in_order() if t.parent == turn.parent and t.id < turn.id]
+        place = self.root if parent is None else parent if siblings else parent.parent or self.root
+        node = place.add(self._label(turn, on_path), data=turn.id, expand=True)
+        node.allow_expand = False
+        place.expand()
+        self._nodes[turn.id] = node
+
+    def _label(self, turn: Turn, on_path: set[int]) -> Text:
+        word = verdict(turn)
+        style = _STYLE.get(word, "$foreground")
+        score = "" if turn.evaluation is None else f"  {turn.evaluation.score.value:.3f}"
+        here = "▸" if turn.id == self.state.head else " "
+        best = self.state.best
+        star = "  ★ best" if best is not None and best.id == turn.id else ""
+        dim = "" if turn.id in on_path else "  (other branch)"
+        return themed(
+            self.app,
+            (here, "$text-accent"),
+            f" turn {turn.index}  ",
+            (f"{_SIGN.get(word, '·')} {word}", style),
+            score,
+            (star, "$text-accent"),
+            (dim, "$text-muted"),
+        )
+
+    def on_tree_node_selected(self, event: Tree.NodeSelected[int]) -> None:
+        event.stop()
+        if event.node.data is not None:
+            self.post_message(self.Chosen(event.node.data))

@@ -1,0 +1,334 @@
+"""Plots in the terminal: best score, margins, Bode, transient, noise, one metric against another.
+
+The widget of textual-plot draws; this module says what, in the theme's colours, in words where the
+colour alone would carry it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Static
+from textual_plot import HiResMode, PlotWidget
+from textual_plot.axis_formatter import AxisFormatter, NumericAxisFormatter
+
+from acs_assistant.domain import Waveform
+from acs_assistant.tui.state import SessionState, value_of
+from acs_assistant.tui.text import metric_unit, quantity
+from acs_assistant.tui.widgets.themed import colour
+from acs_assistant.units import format_quantity
+
+
+class Decades(AxisFormatter):
+    """Ticks at powers of ten for an axis that holds log10 of the quantity."""
+
+    def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
+        first, last = math.ceil(min_ - 1e-9), math.floor(max_ + 1e-9)
+        step = max(1, math.ceil((last - first + 1) / max_ticks))
+        return [float(decade) for decade in range(first, last + 1, step)]
+
+    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
+        return [format_quantity(10.0**tick) for tick in ticks]
+
+
+class Engineering(NumericAxisFormatter):
+    """Linear ticks, written as SPICE writes numbers."""
+
+    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
+        return [format_quantity(tick, 3) for tick in ticks]
+
+
+class Whole(NumericAxisFormatter):
+    """Linear ticks at whole numbers."""
+
+    def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
+        ticks = super().get_ticks(min_, max_, max_ticks)
+        return sorted({float(round(tick)) for tick in ticks})
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One line (or points) of a plot. ``style`` names a theme variable."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    style: str
+    points: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Everything that one drawing needs.
+
+    Attributes:
+        lower: Curves of a second plot below that shares the x axis (phase under gain).
+        caption: One line in words.
+    """
+
+    title: str
+    curves: tuple[Curve, ...]
+    caption: str
+    x: AxisFormatter
+    y: AxisFormatter
+    lower: tuple[Curve, ...] = ()
+    marks: tuple[float, ...] = ()
+    ylimits: tuple[float, float] | None = None
+
+
+class _Plot(PlotWidget, can_focus=False):  # type: ignore[misc]
+    """Keys belong to the screen, so the plot never takes the focus."""
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.margin_top = 0
+        self.margin_bottom = 1
+        self.margin_left = 8
+
+
+class Plot(Vertical):
+    """One chart, or a sentence that says why there is none yet."""
+
+    def __init__(self, *, id: str | None = None, classes: str = "") -> None:
+        super().__init__(id=id, classes=classes)
+        self._chart: Chart | None = None
+
+    def compose(self) -> ComposeResult:
+        yield _Plot(classes="plot-upper", allow_pan_and_zoom=False)
+        yield _Plot(classes="plot-lower", allow_pan_and_zoom=False)
+        yield Static(markup=False, classes="plot-caption")
+
+    def show(self, chart: Chart | None, empty: str) -> None:
+        """Draws; the same chart again costs nothing."""
+        caption = self.query_one(".plot-caption", Static)
+        upper, lower = self.query_one(".plot-upper", _Plot), self.query_one(".plot-lower", _Plot)
+        upper.display = chart is not None
+        lower.display = chart is not None and bool(chart.lower)
+        self.set_class(chart is None, "-empty")
+        if chart is None:
+            caption.update(Content.styled(empty, "$text-muted"))
+        elif chart != self._chart:
+            caption.update(Content.styled(chart.caption, "$text-muted"))
+            self._draw(upper, chart, chart.curves)
+            if chart.lower:
+                self._draw(lower, chart, chart.lower)
+                upper.set_xticks([])
+            else:
+                upper.set_xticks(None)
+        self._chart = chart
+
+    def forget(self) -> None:
+        """Draws again next time: the theme changed."""
+        self._chart = None
+
+    def _draw(self, plot: _Plot, chart: Chart, curves: tuple[Curve, ...]) -> None:
+        plot.clear()
+        plot.set_x_formatter(chart.x)
+        plot.set_y_formatter(chart.y)
+        for mark in chart.marks:
+            plot.add_v_line(mark, colour(self.app, "secondary"))
+        for curve in curves:
+            style = colour(self.app, curve.style)
+            if curve.points:
+                plot.scatter(curve.x, curve.y, marker="●", marker_style=style)
+            else:
+                plot.plot(curve.x, curve.y, line_style=style, hires_mode=HiResMode.BRAILLE)
+        low, high = chart.ylimits or _limits(curves)
+        plot.set_ylimits(low, high)
+
+
+def _limits(curves: tuple[Curve, ...]) -> tuple[float, float]:
+    values = [v for curve in curves for v in curve.y if math.isfinite(v)]
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    pad = 0.05 * (high - low) or max(abs(high) * 0.1, 1e-3)
+    return low - pad, high + pad
+
+
+# -- what to draw ---------------------------------------------------------------------------
+
+
+def score_chart(state: SessionState) -> Chart | None:
+    """Best score so far, and each simulation's own, against simulations."""
+    curve = state.best_so_far()
+    if not curve:
+        return None
+    own = [t.evaluation.score.value for t in state.in_order() if t.evaluation is not None]
+    x = [float(n) for n in range(1, len(curve) + 1)]
+    best = state.best
+    caption = f"line best so far {curve[-1]:.3f}, points each simulation"
+    if best is not None:
+        caption += f"; best is turn {best.index}"
+    lines = [Curve(tuple(x), tuple(own), "accent", points=True)]
+    if len(x) > 1:
+        lines.insert(0, Curve(*_steps(x, curve), "success"))
+    low = max(0.0, min(own) - 0.05)
+    return Chart("Best score", tuple(lines), caption, Whole(), NumericAxisFormatter(),
+                 ylimits=(low, 1.02))  # fmt: skip
+
+
+def _steps(x: Sequence[float], y: Sequence[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    xs, ys = [x[0]], [y[0]]
+    for n in range(1, len(x)):
+        xs += [x[n], x[n]]
+        ys += [y[n - 1], y[n]]
+    return tuple(xs), tuple(ys)
+
+
+_PALETTE = ("primary", "accent", "success", "error", "secondary", "foreground")
+
+
+def margins_chart(state: SessionState) -> Chart | None:
+    """Margin over target of every spec along the path, in percent, clipped to ±100."""
+    from acs_assistant.scoring import signed_margin
+
+    turns = state.measured()
+    if not turns:
+        return None
+    curves, names = [], []
+    for n, spec in enumerate(state.task.specs):
+        points = [
+            (float(i), max(-100.0, min(100.0, 100 * signed_margin(spec, v) / abs(spec.target or 1))))
+            for i, turn in enumerate(turns, start=1)
+            if (v := value_of(turn.evaluation, spec.metric)) is not None
+        ]
+        if points:
+            style = _PALETTE[n % len(_PALETTE)]
+            xs, ys = zip(*points, strict=True)
+            curves.append(Curve(xs, ys, style, points=len(points) == 1))
+            names.append(f"{spec.metric} {ys[-1]:+.0f}%")
+    if not curves:
+        return None
+    return Chart("Margins %", tuple(curves), "  ".join(names), Whole(), NumericAxisFormatter())
+
+
+def bode_chart(state: SessionState) -> Chart | None:
+    """Gain in dB over phase in degrees, with the unity-gain frequency marked."""
+    found = _response(state)
+    if found is None:
+        return None
+    f, h = found
+    gain = 20 * np.log10(np.maximum(np.abs(h), 1e-12))
+    phase = np.degrees(np.unwrap(np.angle(h)))
+    phase -= 360 * round(float(phase[0]) / 360)
+    x = tuple(float(v) for v in np.log10(f))
+    caption = f"gain {gain[0]:.1f} dB at {format_quantity(float(f[0]))} Hz"
+    marks: tuple[float, ...] = ()
+    falling = np.nonzero((gain[:-1] >= 0) & (gain[1:] < 0))[0]
+    if len(falling):
+        k = int(falling[0])
+        part = float(gain[k] / (gain[k] - gain[k + 1]))
+        unity = x[k] + part * (x[k + 1] - x[k])
+        at_unity = float(phase[k] + part * (phase[k + 1] - phase[k]))
+        marks = (unity,)
+        lag = at_unity - float(phase[0])
+        caption += f"   │ unity gain {format_quantity(10**unity, 3)} Hz"
+        caption += f", phase margin {180 + lag:.1f}°"
+    return Chart(
+        "Bode",
+        (Curve(x, tuple(float(v) for v in gain), "primary"),),
+        caption,
+        Decades(),
+        NumericAxisFormatter(),
+        lower=(Curve(x, tuple(float(v) for v in phase), "accent"),),
+        marks=marks,
+    )
+
+
+def transient_chart(state: SessionState) -> Chart | None:
+    return _waves(state, "tran", "Transient", log_y=False)
+
+
+def noise_chart(state: SessionState) -> Chart | None:
+    return _waves(state, "noise", "Noise", log_y=True)
+
+
+def trade_chart(state: SessionState) -> Chart | None:
+    """The first two specs' metrics against each other over every simulation of the session."""
+    if len(state.task.specs) < 2:
+        return None
+    one, two = state.task.specs[0].metric, state.task.specs[1].metric
+    points = [
+        (a, b)
+        for turn in state.in_order()
+        if (a := value_of(turn.evaluation, one)) is not None
+        and (b := value_of(turn.evaluation, two)) is not None
+    ]
+    if not points:
+        return None
+    circuit = state.task.circuit
+    xs, ys = zip(*points, strict=True)
+    caption = f"{one} {metric_unit(circuit, one)} across, {two} {metric_unit(circuit, two)} up"
+    last = f"; newest {quantity(xs[-1], '')} and {quantity(ys[-1], 'x')}"
+    curves = (
+        Curve(xs, ys, "secondary", points=True),
+        Curve(xs[-1:], ys[-1:], "accent", points=True),
+    )
+    return Chart(f"{two} over {one}", curves, caption + last, Engineering(), Engineering())
+
+
+CHARTS = {
+    "bode": (bode_chart, "Bode", "The Bode response comes with the first simulation."),
+    "score": (score_chart, "Best score", "The best score comes with the first simulation."),
+    "margins": (margins_chart, "Margins %", "Margins come with the first simulation."),
+    "tran": (transient_chart, "Transient", "No transient analysis was measured in this turn."),
+    "noise": (noise_chart, "Noise", "No noise analysis was measured in this turn."),
+    "trade": (trade_chart, "Trade-off", "A trade-off needs two specs and a simulation."),
+}
+"""Kind: what makes the chart, its title, and the sentence for when there is none."""
+
+
+def _waveforms(state: SessionState, analysis: str) -> list[Waveform]:
+    turn = state.viewed
+    if turn is None or turn.evaluation is None or not turn.evaluation.measurements:
+        return []
+    return [w for w in turn.evaluation.nominal.waveforms if w.analysis == analysis and len(w.x) > 1]
+
+
+def _response(state: SessionState) -> tuple[np.ndarray, np.ndarray] | None:
+    """The open-loop response: the node that the unity-gain frequency is measured at."""
+    waves = _waveforms(state, "ac")
+    named = [
+        (metric.testbench, str(value).lower())
+        for metric in state.task.circuit.metrics
+        if metric.measure in ("unity_gain_frequency", "phase_margin", "dc_gain", "gain")
+        for key, value in metric.arguments.items()
+        if key in ("node", "output", "out")
+    ]
+    for wave in waves:
+        vectors = {name.lower(): y for name, y in wave.y.items()}
+        for testbench, node in named:
+            for name in (node, f"v({node})", f"v({node.removeprefix('v(').removesuffix(')')})"):
+                if wave.testbench == testbench and name in vectors:
+                    return np.array(wave.x, float), np.array(vectors[name], complex)
+    if waves and waves[0].y:
+        wave = waves[0]
+        return np.array(wave.x, float), np.array(next(iter(wave.y.values())), complex)
+    return None
+
+
+def _waves(state: SessionState, analysis: str, title: str, *, log_y: bool) -> Chart | None:
+    waves = _waveforms(state, analysis)
+    if not waves:
+        return None
+    wave = waves[0]
+    x = np.array(wave.x, float)
+    if log_y:
+        keep = x > 0
+        x = np.log10(x[keep])
+    curves, names = [], []
+    for n, (name, values) in enumerate(list(wave.y.items())[: len(_PALETTE)]):
+        y = np.abs(np.array(values)) if log_y else np.real(np.array(values))
+        if log_y:
+            y = np.log10(np.maximum(y[keep], 1e-30))
+        curves.append(
+            Curve(tuple(map(float, x)), tuple(map(float, y)), _PALETTE[n % len(_PALETTE)])
+        )
+        names.append(name)
+    if log_y:
+        return Chart(title, tuple(curves), "  ".join(names) + " over Hz", Decades(), Decades())
+    return Chart(title, tuple(curves), "  ".join(names) + " over s", Engineering(), Engineering())

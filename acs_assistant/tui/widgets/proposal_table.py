@@ -1,0 +1,133 @@
+"""The proposal: every parameter with its role, old and new value and the change."""
+
+from __future__ import annotations
+
+from textual.content import Content
+
+from acs_assistant.domain import Circuit, Sizing
+from acs_assistant.tui.state import Phase, SessionState, sizing_of, verdict
+from acs_assistant.tui.text import (
+    MISSING,
+    bound_note,
+    change_percent,
+    change_text,
+    first_line,
+    log_bar,
+    metric_unit,
+    plain,
+    quantity,
+)
+from acs_assistant.tui.widgets.board import Board
+from acs_assistant.tui.widgets.columns import Cell, Column, columns
+
+
+def sizing_rows(circuit: Circuit, old: Sizing, new: Sizing) -> list[list[Cell]]:
+    """One row per parameter: name, devices, old, new, change, bar, note, role."""
+    rows: list[list[Cell]] = []
+    for parameter in circuit.parameters:
+        before, after = old.get(parameter.name), new.get(parameter.name)
+        if after is None:
+            continue
+        percent = change_percent(before, after)
+        word = change_text(percent)
+        moved = word not in ("=", "new")
+        style = "$foreground" if moved else "$text-muted"
+        sign = "" if not moved or percent is None else ("▲ " if percent > 0 else "▼ ")
+        rows.append(
+            [
+                (parameter.name, "bold $foreground" if moved else "$foreground"),
+                (" ".join(parameter.devices), "$text-muted"),
+                (parameter.format(before) if before is not None else MISSING, "$text-muted"),
+                (parameter.format(after), "bold $text-accent" if moved else style),
+                (parameter.unit, "$text-muted"),
+                (sign + word, "$text-accent" if moved else "$text-muted"),
+                (log_bar(before, after), "$text-accent" if moved else "$text-muted"),
+                (bound_note(parameter, after), "$text-warning"),
+                (parameter.role, "$text-muted"),
+            ]
+        )
+    return rows
+
+
+SIZING_COLUMNS = (
+    Column("size"),
+    Column("devices", rank=3, shrink=6),
+    Column("old", "right"),
+    Column("new", "right"),
+    Column("", rank=2),
+    Column("change", "right"),
+    Column("÷4   ×4", "middle", rank=4),
+    Column("", rank=1),
+    Column("role", rank=5, shrink=12),
+)
+
+
+class ProposalTable(Board):
+    """The proposal that waits, or the turn that is looked at."""
+
+    def __init__(self, state: SessionState) -> None:
+        super().__init__("Proposal", id="proposal")
+        self.state = state
+
+    def draw(self, width: int) -> Content:
+        state = self.state
+        circuit = state.task.circuit
+        if state.proposal is not None and state.shown is None:
+            self.border_title = "Proposal · waits for you"
+            self.border_subtitle = "a accept  e edit  r reject  g again"
+            if state.proposal.error or not state.proposal.sizing:
+                return self._invalid(state.proposal.error)
+            rows = sizing_rows(circuit, state.previous, state.proposal.sizing)
+            body = columns(SIZING_COLUMNS, rows, width)
+            expected = self._expected()
+            return body if expected is None else Content("\n").join([body, expected])
+        self.border_subtitle = ""
+        turn = state.viewed
+        if state.shown is None and state.head is not None and turn is None:
+            turn = state.turns.get(state.head)
+        if turn is None:
+            self.border_title = "Proposal"
+            if state.phase is Phase.THINKING:
+                return Content.styled("The first proposal is on its way.", "$text-muted")
+            return self._start(width)
+        self.border_title = f"Sizes of turn {turn.index} · {verdict(turn)}"
+        if turn.evaluation is not None and turn.evaluation.status == "failed":
+            self.border_subtitle = first_line(turn.evaluation.error, 60)
+        if not sizing_of(turn):
+            return self._invalid(turn.proposal.error)
+        rows = sizing_rows(circuit, self._before(turn.parent), sizing_of(turn))
+        return columns(SIZING_COLUMNS, rows, width)
+
+    def _before(self, parent: int | None) -> Sizing:
+        """The last sizing that was simulated above a turn."""
+        for turn in reversed(self.state.path(parent) if parent is not None else []):
+            if turn.evaluation is not None:
+                return sizing_of(turn)
+        return {}
+
+    def _expected(self) -> Content | None:
+        proposal = self.state.proposal
+        if proposal is None or not proposal.predictions:
+            return None
+        circuit = self.state.task.circuit
+        parts: list[str | tuple[str, str]] = [("expects  ", "$text-muted")]
+        for metric, value in proposal.predictions.items():
+            unit = metric_unit(circuit, metric)
+            parts += [(f"{metric} ", "$text-muted"), f"{quantity(value, unit)} {unit}", "   "]
+        return Content.assemble(*parts)
+
+    def _invalid(self, error: str) -> Content:
+        return Content.assemble(
+            ("✗ This proposal cannot be simulated.\n", "$text-error"),
+            plain(error) or "It holds no sizes.",
+            ("\nPress g for another one.", "$text-muted"),
+        )
+
+    def _start(self, width: int) -> Content:
+        circuit = self.state.task.circuit
+        lines = [Content.styled("Press Space to let the first proposal come.", "$text-muted")]
+        if circuit.reference:
+            lines.append(Content.styled("The reference sizing, for comparison:", "$text-muted"))
+            rows = sizing_rows(circuit, {}, circuit.reference)
+            lines.append(columns(SIZING_COLUMNS, rows, width))
+        return Content("\n").join(lines)

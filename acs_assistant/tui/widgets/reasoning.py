@@ -1,0 +1,223 @@
+"""What the model thought, turn by turn: streaming Markdown, folded to a line once it is over."""
+
+from __future__ import annotations
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.events import Click
+from textual.message import Message
+from textual.widgets import Markdown, Static
+from textual.widgets.markdown import MarkdownStream
+
+from acs_assistant.domain import Circuit, Turn
+from acs_assistant.tui.state import Prediction, SessionState, verdict
+from acs_assistant.tui.text import first_line, metric_unit, plain, quantity
+from acs_assistant.tui.widgets.columns import Column, columns
+
+KEPT = 24
+"""Turns whose entries stay mounted; older ones are reached through the history."""
+
+_WORD = {True: ("✓ right", "$text-success"), False: ("✗ wrong", "$text-error"),
+         None: ("· open", "$text-muted")}  # fmt: skip
+
+
+class Entry(Vertical):
+    """One turn: a title line, the reasoning, and what became of its predictions."""
+
+    class Toggled(Message):
+        """The title was clicked."""
+
+    def __init__(self, index: int, *, turn: int | None = None) -> None:
+        super().__init__(classes="entry")
+        self.index = index
+        self.turn = turn
+        self.text = ""
+        self.folded = False
+        self.chosen = False
+        self._stream: MarkdownStream | None = None
+        self._title = Content("")
+
+    def compose(self) -> ComposeResult:
+        yield Static(self._title, markup=False, classes="entry-title")
+
+    async def write(self, piece: str) -> None:
+        """Appends streamed text."""
+        self.text += piece
+        if self.folded:
+            return
+        if self._stream is None:
+            self._stream = Markdown.get_stream(await self._body())
+            piece = self.text
+        await self._stream.write(piece)
+
+    async def finish(self) -> None:
+        if self._stream is not None:
+            stream, self._stream = self._stream, None
+            await stream.stop()
+
+    async def fold(self, folded: bool, *, by_hand: bool) -> None:
+        """Folds to the first line or opens; a choice by hand is not undone by the setting."""
+        if not by_hand and self.chosen:
+            return
+        self.chosen = self.chosen or by_hand
+        self.folded = folded
+        if folded:
+            await self.finish()
+            await self.query(Markdown).remove()
+        elif self.text and not self.query(Markdown):
+            await (await self._body()).update(self.text)
+        self.set_class(folded, "-folded")
+
+    def title(self, content: Content) -> None:
+        self._title = content
+        if self.is_mounted:
+            self.query_one(".entry-title", Static).update(content)
+
+    async def outcome(self, rows: list[Prediction], circuit: Circuit) -> None:
+        """Predicted, measured, right or wrong: one row each."""
+        await self.query(".entry-predictions").remove()
+        if not rows:
+            return
+        cells = [
+            [
+                (row.metric, "$text-muted"),
+                quantity(row.predicted, metric_unit(circuit, row.metric)),
+                quantity(row.measured, metric_unit(circuit, row.metric)),
+                (metric_unit(circuit, row.metric), "$text-muted"),
+                _WORD[row.right],
+            ]
+            for row in rows
+        ]
+        table = (Column("metric"), Column("expected", "right"), Column("measured", "right"),
+                 Column(""), Column(""))  # fmt: skip
+        content = columns(table, cells, max(self.size.width, 40))
+        await self.mount(Static(content, markup=False, classes="entry-predictions"))
+
+    async def _body(self) -> Markdown:
+        body = Markdown(open_links=False)
+        await self.mount(body, after=self.query_one(".entry-title"))
+        return body
+
+    @on(Click, ".entry-title")
+    def _clicked(self) -> None:
+        self.post_message(self.Toggled())
+
+
+class Reasoning(VerticalScroll):
+    """The entries. The newest streams; the setting says whether it folds when its turn ends."""
+
+    def __init__(self, state: SessionState, *, fold: bool) -> None:
+        super().__init__(id="reasoning", classes="panel")
+        self.state = state
+        self.fold_after = fold
+        self.border_title = "Reasoning"
+        self._live: Entry | None = None
+
+    def on_mount(self) -> None:
+        self.anchor()
+
+    async def load(self) -> None:
+        """Draws the path of a stored session, folded."""
+        self._live = None
+        await self.remove_children()
+        for turn in self.state.path()[-KEPT:]:
+            entry = Entry(turn.index, turn=turn.id)
+            entry.text = _thoughts(turn)
+            entry.folded = True
+            entry.add_class("-folded")
+            await self.mount(entry)
+            await self._close(entry, turn)
+
+    async def start(self, index: int) -> None:
+        """A turn begins."""
+        if self._live is not None:
+            await self._live.finish()
+            if self._live.turn is None and not self._live.text:
+                await self._live.remove()
+        self._live = Entry(index)
+        self._live.title(
+            Content.assemble((f"▾ turn {index}  ", "bold"), ("thinking", "$text-primary"))
+        )
+        await self.mount(self._live)
+        entries = list(self.query(Entry))
+        for old in entries[:-KEPT]:
+            await old.remove()
+
+    async def write(self, piece: str) -> None:
+        if self._live is not None:
+            await self._live.write(plain(piece))
+
+    async def store(self, turn: Turn) -> None:
+        """A stage of a turn was stored: titles, predictions and folding follow."""
+        entry = self._entry(turn.id)
+        if entry is None:
+            if self._live is None or self._live.turn is not None:
+                self._live = Entry(turn.index)
+                await self.mount(self._live)
+            entry = self._live
+            entry.turn = turn.id
+        if not entry.text:
+            await entry.write(_thoughts(turn))
+        await self._close(entry, turn)
+        if turn.decision is not None:
+            await entry.finish()
+            if turn.evaluation is not None or turn.decision.kind not in ("accepted", "edited"):
+                await entry.fold(self.fold_after, by_hand=False)
+                await self._close(entry, turn)
+
+    async def toggle_all(self) -> None:
+        """Opens every entry when any is folded; else folds them all."""
+        entries = list(self.query(Entry))
+        fold = not any(entry.folded for entry in entries)
+        for entry in entries:
+            await self._toggle(entry, fold)
+
+    @on(Entry.Toggled)
+    async def _on_toggled(self, event: Entry.Toggled) -> None:
+        event.stop()
+        entry = event._sender
+        if isinstance(entry, Entry):
+            await self._toggle(entry, not entry.folded)
+
+    async def _toggle(self, entry: Entry, fold: bool) -> None:
+        await entry.fold(fold, by_hand=True)
+        turn = self.state.turns.get(entry.turn) if entry.turn is not None else None
+        if turn is not None:
+            await self._close(entry, turn)
+
+    def _entry(self, turn: int) -> Entry | None:
+        return next((entry for entry in self.query(Entry) if entry.turn == turn), None)
+
+    async def _close(self, entry: Entry, turn: Turn) -> None:
+        entry.title(_title(turn, entry.folded))
+        if turn.evaluation is not None and not entry.folded:
+            await entry.outcome(self.state.predictions(turn), self.state.task.circuit)
+        else:
+            await entry.query(".entry-predictions").remove()
+
+
+def _thoughts(turn: Turn) -> str:
+    """Reasoning as stored; an optimizer has none and says so."""
+    text = plain(turn.proposal.reasoning).strip()
+    return text or f"Proposed by {turn.proposal.proposer}, which gives no reasons."
+
+
+def _title(turn: Turn, folded: bool) -> Content:
+    word = verdict(turn)
+    style = {"met": "$text-success", "failed": "$text-error", "invalid": "$text-error",
+             "waiting": "$text-warning"}.get(word, "$text-muted")  # fmt: skip
+    parts: list[str | tuple[str, str]] = [
+        (f"{'▸' if folded else '▾'} turn {turn.index}  ", "bold"),
+        (word, style),
+    ]
+    if turn.evaluation is not None:
+        parts.append((f"  score {turn.evaluation.score.value:.3f}", "$foreground"))
+        if turn.evaluation.status == "failed":
+            parts.append((f"  {first_line(turn.evaluation.error)}", "$text-error"))
+    if turn.decision is not None and turn.decision.kind == "rejected" and turn.decision.reason:
+        parts.append((f"  “{first_line(turn.decision.reason)}”", "$text-warning"))
+    if folded:
+        parts.append((f"  {first_line(_thoughts(turn))}", "$text-muted"))
+    return Content.assemble(*parts)

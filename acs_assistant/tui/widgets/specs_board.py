@@ -1,0 +1,93 @@
+"""Specs held against the newest measurement: value, target, margin, met or not, trend."""
+
+from __future__ import annotations
+
+from textual.content import Content
+
+from acs_assistant.tui.state import SessionState
+from acs_assistant.tui.text import margin_bar, metric_unit, quantity, trend
+from acs_assistant.tui.widgets.board import Board
+from acs_assistant.tui.widgets.columns import Cell, Column, columns
+
+_RELATION = {">=": "≥", "<=": "≤", "==": "="}
+
+
+class SpecsBoard(Board):
+    """One row per spec; then the metrics that no spec names, when there is room."""
+
+    def __init__(self, state: SessionState) -> None:
+        super().__init__("Specs", id="specs")
+        self.state = state
+
+    def draw(self, width: int) -> Content:
+        state, circuit = self.state, self.state.task.circuit
+        corners = len(state.task.corners) > 1
+        turn = state.viewed
+        predicted = dict(turn.proposal.predictions) if turn is not None else {}
+        rows: list[list[Cell]] = []
+        results = state.results()
+        for spec, result in results:
+            unit = metric_unit(circuit, spec.metric)
+            target = f"{_RELATION[spec.relation]} {quantity(spec.target, unit)}"
+            value = result.value if result else None
+            style, word = "$text-muted", "· open"
+            if result is not None:
+                style = "$text-success" if result.met else "$text-error"
+                word = "✓ met" if result.met else "✗ fails"
+            margin = "" if result is None or result.margin is None else _signed(result.margin, unit)
+            bar = margin_bar(result.margin if result else None, spec.target)
+            expected = predicted.get(spec.metric)
+            row: list[Cell] = [
+                (word, style),
+                spec.metric,
+                (target, "$foreground"),
+                (quantity(value, unit), style if result else "$text-muted"),
+                (unit, "$text-muted"),
+                (margin, style),
+                (bar, style),
+                (trend(state.values(spec.metric), 12), "$text-muted"),
+                (quantity(expected, unit) if expected is not None else "", "$text-muted"),
+            ]
+            if corners:
+                row.append((result.corner if result else "", "$text-muted"))
+            rows.append(row)
+        table = [
+            Column(""),
+            Column("spec", shrink=8),
+            Column("target", rank=0),
+            Column("value", "right"),
+            Column("unit", rank=5),
+            Column("margin", "right", rank=1),
+            Column("  −   0   +", "middle", rank=2),
+            Column("trend", rank=3),
+            Column("expected", "right", rank=4),
+        ]
+        if corners:
+            table.append(Column("worst", rank=1))
+        if not rows:
+            return Content.styled("No specs. Press p to add one.", "$text-muted")
+        met = sum(1 for _, r in results if r is not None and r.met)
+        where = "" if turn is None else f" · turn {turn.index}"
+        self.border_title = f"Specs {met}/{len(results)} met{where}"
+        body = columns(table, rows, width)
+        others = self._others()
+        return body if others is None else Content("\n").join([body, others])
+
+    def _others(self) -> Content | None:
+        """Measured metrics without a spec, on one line."""
+        turn = self.state.viewed
+        if turn is None or turn.evaluation is None or not turn.evaluation.measurements:
+            return None
+        named = {spec.metric for spec in self.state.task.specs}
+        circuit = self.state.task.circuit
+        parts: list[str | tuple[str, str]] = [("also  ", "$text-muted")]
+        for name, value in turn.evaluation.nominal.metrics.items():
+            if name not in named:
+                unit = metric_unit(circuit, name)
+                parts += [(f"{name} ", "$text-muted"), f"{quantity(value, unit)} {unit}", "   "]
+        return Content.assemble(*parts) if len(parts) > 1 else None
+
+
+def _signed(value: float, unit: str) -> str:
+    text = quantity(abs(value), unit, digits=3)
+    return ("+" if value >= 0 else "−") + text

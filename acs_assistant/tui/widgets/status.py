@@ -1,0 +1,82 @@
+"""The one line that is always there: circuit, who proposes, what happens now, the budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from acs_assistant.tui.state import Phase
+from acs_assistant.tui.text import budget_bar
+from acs_assistant.tui.widgets.columns import fit
+
+_STYLE = {
+    Phase.IDLE: "$text-muted",
+    Phase.OPENING: "$text-primary",
+    Phase.THINKING: "$text-primary",
+    Phase.ASKING: "bold $text-warning",
+    Phase.SIMULATING: "$text-primary",
+    Phase.STOPPING: "$text-warning",
+}
+_SIGN = {
+    Phase.IDLE: "■",
+    Phase.OPENING: "…",
+    Phase.THINKING: "▶",
+    Phase.ASKING: "?",
+    Phase.SIMULATING: "▶",
+    Phase.STOPPING: "■",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the line says. ``auto`` counts the turns still accepted by themselves."""
+
+    title: str
+    proposer: str
+    phase: Phase
+    note: str
+    seconds: int
+    simulations: int
+    budget: int
+    best: float | None
+    met: bool
+    auto: int
+
+
+class StatusLine(Widget):
+    """Height 1. Set ``status``; it draws what fits."""
+
+    status: reactive[Status | None] = reactive(None)
+
+    def render(self) -> Content:
+        status = self.status
+        if status is None:
+            return Content("")
+        width = self.size.width
+        phase = f"{_SIGN[status.phase]} {status.phase.value}"
+        if status.note:
+            phase = f"{_SIGN[status.phase]} {status.note}"
+        elif status.phase in (Phase.THINKING, Phase.SIMULATING, Phase.OPENING) and status.seconds:
+            phase += f" {status.seconds} s"
+        left = Content.assemble(
+            (f" {status.title} ", "bold $foreground"),
+            (f" {phase} ", _STYLE[status.phase]),
+            (f"  {status.proposer}", "$text-muted"),
+        )
+        mode = f"AUTO {status.auto}" if status.auto else "ASK"
+        used = f"{status.simulations}/{status.budget}"
+        best = "" if status.best is None else f"best {status.best:.3f} "
+        met = "" if status.best is None else ("✓ met  " if status.met else "✗ not met  ")
+        right = Content.assemble(
+            (mode, "bold $text-accent" if status.auto else "bold $text-muted"),
+            "  ",
+            (best, "$foreground"),
+            (met, "$text-success" if status.met else "$text-warning"),
+            ("sims ", "$text-muted"),
+            (budget_bar(status.simulations, status.budget, 10 if width >= 100 else 5), "$primary"),
+            (f" {used} ", "bold $foreground"),
+        )
+        return fit(left, right, width)
