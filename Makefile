@@ -3,7 +3,7 @@ VENV := .venv/bin
 PYTEST := $(VENV)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test setup setup-test lint format unit slow snapshots wheel screenshots \
+.PHONY: help run test setup setup-test lint format unit slow snapshots wheel docs screenshots \
 	bench-sim bench-train bench-ui clean distclean
 
 help: ## what there is
@@ -45,6 +45,9 @@ wheel: setup-test ## dist/acs_assistant-*.whl
 	@rm -rf build dist *.egg-info
 	@$(VENV)/python -m pip --disable-pip-version-check wheel --no-deps --wheel-dir dist .
 	@rm -rf build
+
+docs: setup ## the reference pages under docs/, from the code
+	@$(VENV)/python scripts/reference.py
 
 screenshots: setup ## docs/images/*.svg from the running app
 	@$(VENV)/python scripts/screenshots.py
