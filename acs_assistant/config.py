@@ -6,15 +6,14 @@ misspelt setting is never silently ignored. Writing keeps the comments and is at
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from acs_assistant import paths
+from acs_assistant.atomic import write_text
 from acs_assistant.errors import ConfigError, nearest
 
 
@@ -25,47 +24,67 @@ class _Section(BaseModel):
 class ModelSettings(_Section):
     """The language model and how it is sampled."""
 
-    name: str = Field("", description="Installed model, GGUF file or server URL; empty: built in.")
+    name: str = Field(
+        default="", description="Installed model, GGUF file or server URL; empty: built in."
+    )
     temperature: float = Field(
-        0.6, ge=0.0, le=2.0, description="Sampling temperature after the first, greedy proposal."
+        default=0.6,
+        ge=0.0,
+        le=2.0,
+        description="Sampling temperature after the first, greedy proposal.",
     )
-    top_p: float = Field(0.95, gt=0.0, le=1.0, description="Nucleus of the sampled distribution.")
-    max_tokens: int = Field(1024, ge=32, description="Longest answer of the model in one turn.")
+    top_p: float = Field(
+        default=0.95, gt=0.0, le=1.0, description="Nucleus of the sampled distribution."
+    )
+    max_tokens: int = Field(
+        default=1024, ge=32, description="Longest answer of the model in one turn."
+    )
     resamples: int = Field(
-        2, ge=0, le=10, description="Fresh draws when a proposal repeats an earlier one."
+        default=2, ge=0, le=10, description="Fresh draws when a proposal repeats an earlier one."
     )
-    threads: int = Field(0, ge=0, description="Threads of the model; 0: as many as cores.")
+    threads: int = Field(default=0, ge=0, description="Threads of the model; 0: as many as cores.")
 
 
 class SessionSettings(_Section):
     """What a new session starts with."""
 
-    budget: int = Field(20, ge=1, description="Simulations that a new session may spend.")
-    seed: int = Field(1, ge=0, description="Seed of a new session.")
-    proposer: str = Field("model", description="Who proposes: model, or an optimizer's name.")
-    stop_when_met: bool = Field(True, description="Stop as soon as every spec is met.")
+    budget: int = Field(default=20, ge=1, description="Simulations that a new session may spend.")
+    seed: int = Field(default=1, ge=0, description="Seed of a new session.")
+    proposer: str = Field(
+        default="model", description="Who proposes: model, or an optimizer's name."
+    )
+    stop_when_met: bool = Field(default=True, description="Stop as soon as every spec is met.")
     max_failures: int = Field(
-        8, ge=1, description="Invalid proposals or failed simulations in a row that stop auto mode."
+        default=8,
+        ge=1,
+        description="Invalid proposals or failed simulations in a row that stop auto mode.",
     )
 
 
 class SimulatorSettings(_Section):
     """ngspice workers."""
 
-    workers: int = Field(0, ge=0, description="Worker processes; 0: as many as cores.")
-    timeout: float = Field(30.0, gt=0.0, description="Seconds that one simulation may take.")
+    workers: int = Field(default=0, ge=0, description="Worker processes; 0: as many as cores.")
+    timeout: float = Field(
+        default=30.0, gt=0.0, description="Seconds that one simulation may take."
+    )
 
 
 class InterfaceSettings(_Section):
     """The terminal interface."""
 
-    theme: str = Field("", description="Name of a Textual theme; empty: the app's own.")
-    fold_reasoning: bool = Field(True, description="Fold the reasoning once its turn is over.")
+    theme: str = Field(default="", description="Name of a Textual theme; empty: the app's own.")
+    fold_reasoning: bool = Field(
+        default=True, description="Fold the reasoning once its turn is over."
+    )
     approval_delay: float = Field(
-        0.5, ge=0.0, le=5.0, description="Seconds in which a fresh proposal cannot be approved."
+        default=0.5,
+        ge=0.0,
+        le=5.0,
+        description="Seconds in which a fresh proposal cannot be approved.",
     )
     auto_turns: int = Field(
-        5, ge=1, description="Turns that auto mode runs when it is switched on."
+        default=5, ge=1, description="Turns that auto mode runs when it is switched on."
     )
 
 
@@ -114,7 +133,7 @@ def save_settings(settings: Settings, path: Path | None = None) -> None:
     """Writes atomically; comments and order of an existing file stay as they are.
 
     Raises:
-        ConfigError: The folder cannot be written.
+        StorageError, InputError: The file cannot be written.
     """
     import tomlkit
 
@@ -128,29 +147,7 @@ def save_settings(settings: Settings, path: Path | None = None) -> None:
         for key, value in values.items():
             if key not in table or table[key] != value:
                 table[key] = value
-    write_atomically(path, tomlkit.dumps(document))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replaces a file in one step: a crash leaves the old text or the new, never half of one."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise ConfigError(
-            f"cannot be written: {error.strerror}.",
-            file=path,
-            hint="Check the folder's permissions and the free space.",
-        ) from error
+    write_text(path, tomlkit.dumps(document))
 
 
 def _documented_defaults() -> str:
