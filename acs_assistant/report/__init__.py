@@ -1,0 +1,1 @@
+"""What leaves the app: SPICE decks, chat JSONL, CSV, figures and the HTML report."""
