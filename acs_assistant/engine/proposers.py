@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from acs_assistant.cancel import CancelToken
 from acs_assistant.domain import Proposal, Sizing, Task, Turn
+from acs_assistant.engine.evaluate import rescored
 from acs_assistant.errors import InputError
 from acs_assistant.events import TextDelta
 from acs_assistant.llm.port import LanguageModel, ModelInfo, Sampling
@@ -50,7 +51,7 @@ class Proposer(Protocol):
         """Yields text while it comes and ends with exactly one Proposal.
 
         Args:
-            turns: From the root of the session to its head, scored against ``task.specs``.
+            turns: From the root of the session to its head, each scored against its own specs.
             avoid: Sizings that were proposed before; another one is worth more.
         """
         ...
@@ -143,6 +144,8 @@ class ModelProposer:
             pieces.append(piece)
             for channel, text in splitter.feed(piece):
                 yield TextDelta(channel, text)
+        for channel, text in splitter.flush():
+            yield TextDelta(channel, text)
         cancel.raise_if_cancelled()
 
     def _grammar(self, task: Task) -> str:
@@ -202,14 +205,34 @@ class OptimizerProposer:
         started = time.monotonic()
         if self._optimizer is None or self._specs != task.specs:
             self._optimizer, self._specs, self._told = self._make(task, seed), task.specs, set()
-        for turn in turns:
-            if turn.evaluation is not None and turn.decision is not None:
-                if turn.id not in self._told:
-                    self._optimizer.tell(turn.decision.sizing, turn.evaluation)
+        for turn in rescored(turns, task):
+            decided, evaluation = turn.decision, turn.evaluation
+            if decided is not None and evaluation is not None and turn.id not in self._told:
+                self._optimizer.tell(decided.sizing, evaluation)
                 self._told.add(turn.id)
         cancel.raise_if_cancelled()
         sizing = task.circuit.snap(self._optimizer.ask())
         yield Proposal(sizing, self.name, seconds=time.monotonic() - started)
+
+
+class FixedProposer:
+    """One sizing that a person gave: typed by hand, or the circuit's reference to start from."""
+
+    model = None
+
+    def __init__(self, sizing: Sizing, name: str = "engineer") -> None:
+        self.name = name
+        self._sizing = sizing
+
+    def propose(
+        self,
+        task: Task,
+        turns: Sequence[Turn],
+        seed: int,
+        cancel: CancelToken,
+        avoid: Sequence[Sizing] = (),
+    ) -> Iterator[TextDelta | Prompted | Proposal]:
+        yield Proposal(task.circuit.snap(self._sizing), self.name)
 
 
 def _key(sizing: Sizing) -> tuple[tuple[str, str], ...]:
