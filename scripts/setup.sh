@@ -104,9 +104,11 @@ quietly() {
     log=$venv/setup.log
     [ -t 1 ] && every=1
     printf '\n$ %s\n' "$*" >>"$log"
-    "$@" >>"$log" 2>&1 &
+    set -m # a process group of its own, so that Ctrl+C also ends the compilers
+    "$@" >>"$log" 2>&1 </dev/null &
     pid=$!
-    trap 'kill $pid 2>/dev/null; exit 130' INT TERM
+    set +m
+    trap 'kill -- -$pid 2>/dev/null; exit 130' INT TERM HUP
     while kill -0 $pid 2>/dev/null; do
         sleep 0.3
         [ $((SECONDS - last)) -ge $every ] || continue
@@ -119,7 +121,7 @@ quietly() {
         fi
     done
     wait $pid || status=$?
-    trap - INT TERM
+    trap - INT TERM HUP
     [ -t 1 ] && printf '\r\033[K'
     if [ $status -ne 0 ]; then
         tail -n 25 "$log" >&2
