@@ -98,12 +98,13 @@ elapsed() { printf '%dm%02ds' $((($SECONDS - $1) / 60)) $((($SECONDS - $1) % 60)
 # Runs a long command with its output in a log; says every few seconds that it is alive, and what
 # ninja last reported when something is being compiled.
 quietly() {
-    local title=$1 log started=$SECONDS last=$SECONDS pid counter status=0 every=20
+    local title=$1 log begins started=$SECONDS last=$SECONDS pid counter status=0 every=20
     shift
     mkdir -p "$venv"
     log=$venv/setup.log
     [ -t 1 ] && every=1
     printf '\n$ %s\n' "$*" >>"$log"
+    begins=$(($(wc -c <"$log") + 1))
     set -m # a process group of its own, so that Ctrl+C also ends the compilers
     "$@" >>"$log" 2>&1 </dev/null &
     pid=$!
@@ -113,7 +114,7 @@ quietly() {
         sleep 0.3
         [ $((SECONDS - last)) -ge $every ] || continue
         last=$SECONDS
-        counter=$(tail -n 60 "$log" | grep -o '^ *\[[0-9]*/[0-9]*\]' | tail -n 1 | tr -d ' ' || true)
+        counter=$(tail -c "+$begins" "$log" | grep -o '^ *\[[0-9]*/[0-9]*\]' | tail -n 1 | tr -d ' ' || true)
         if [ -t 1 ]; then
             printf '\r\033[K       %s  %s %s' "$title" "$counter" "$(elapsed $started)"
         else
@@ -124,7 +125,7 @@ quietly() {
     trap - INT TERM HUP
     [ -t 1 ] && printf '\r\033[K'
     if [ $status -ne 0 ]; then
-        tail -n 25 "$log" >&2
+        tail -c "+$begins" "$log" | tail -n 25 >&2
         return $status
     fi
     say "      $title: done in $(elapsed $started)"

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TOOLS = (
     "bash", "cat", "cksum", "cp", "dirname", "getconf", "grep", "id", "mkdir", "readlink", "rm",
-    "sleep", "tail", "tr", "uname",
+    "sleep", "tail", "tr", "uname", "wc",
 )  # fmt: skip
 
 
