@@ -1,0 +1,94 @@
+"""Recipes: what a TOML file under ``training/recipes/`` may say, with defaults that a laptop bears."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from acs_assistant.errors import ConfigError, nearest
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(_Section):
+    """The network, when it is trained from scratch."""
+
+    width: int = Field(256, multiple_of=32)
+    layers: int = 6
+    heads: int = 4
+    feed_forward: int = Field(768, multiple_of=32)
+    context: int = 4096
+    merges: int = Field(1024, description="size of the byte-level BPE part of the vocabulary")
+
+
+class DataConfig(_Section):
+    """Simulated sizings and the sessions made from them."""
+
+    circuits: list[str] = ["ota_5t", "two_stage_miller"]
+    sobol: int = Field(8000, description="sizings spread over the whole box, per circuit")
+    local: int = Field(8000, description="perturbations of the best sizings, per circuit")
+    rounds: int = Field(2, description="rounds of solve, simulate and refit")
+    tasks: int = Field(12000, description="spec sets solved per round and circuit")
+    seed: int = 1
+
+
+class SftConfig(_Section):
+    """Supervised fine-tuning."""
+
+    model: ModelConfig = ModelConfig()
+    data: str = Field("", description="folder that `train data` wrote")
+    start: str = Field("", description="checkpoint to start from; empty trains from scratch")
+    seconds: float = Field(2400, description="wall-clock budget; the schedule ends there")
+    rows: int = Field(8, description="packed rows per step")
+    row_tokens: int = 2048
+    learning_rate: float = 1e-3
+    final_rate: float = Field(0.05, description="last learning rate as a share of the first")
+    warmup_steps: int = 100
+    weight_decay: float = 0.05
+    clip_norm: float = 1.0
+    value_spread: float = Field(0.01, description="decades over which a value target is softened")
+    checkpoint_seconds: float = 180
+    threads: int = 2
+    precision: Literal["bf16", "f32"] = "bf16"
+    seed: int = 1
+
+
+S = TypeVar("S", bound=_Section)
+
+
+def load_config(path: Path, schema: type[S]) -> S:
+    """Reads a recipe.
+
+    Raises:
+        ConfigError: The file is unreadable, not TOML, or has a key or value that does not fit; the
+            message names the key and the nearest right one.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}.", file=path) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"is not TOML: {error}.", file=path) from error
+    try:
+        return schema.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = _keys_at(schema, first["loc"][:-1])
+            hint = nearest(str(first["loc"][-1]), known)
+            raise ConfigError(f"unknown key '{key}'.", hint=hint, file=path) from error
+        raise ConfigError(f"'{key}': {first['msg']}.", file=path) from error
+
+
+def _keys_at(schema: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    for part in location:
+        annotation = schema.model_fields[str(part)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            schema = annotation
+    return list(schema.model_fields)

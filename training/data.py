@@ -1,0 +1,216 @@
+"""From nothing to design sessions: simulate, fit, solve, simulate again, write chat JSONL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from scipy.stats import qmc
+
+from acs_assistant.domain import Circuit, Spec
+from acs_assistant.errors import ConfigError
+from acs_assistant.library import load_circuit
+from acs_assistant.sim.port import Simulator
+from acs_assistant.training.archive import Archive, load_archive, simulate_positions
+from acs_assistant.training.config import DataConfig
+from acs_assistant.training.sessions import Draft, Workshop
+from acs_assistant.training.surrogate import Surrogate, fit_surrogate
+from acs_assistant.training.tasks import default_scores, draw_from_ranges, draw_specs
+
+FloatArray = NDArray[np.float64]
+Simulate = Callable[[FloatArray], Archive]
+
+_HISTORY_NOISE = (0.015, 0.04, 0.1)
+
+
+def make_data(config: DataConfig, simulator: Simulator, out: Path) -> None:
+    """Writes ``<circuit>.npz`` (the archive) and ``<circuit>.jsonl`` (the sessions) into ``out``.
+
+    What is already there is used: a killed run goes on with the circuit that it was at.
+    """
+    console = Console(stderr=True)
+    for name in config.circuits:
+        sessions = out / f"{name}.jsonl"
+        if sessions.exists():
+            console.print(f"{name}: sessions are there already")
+            continue
+        circuit = load_circuit(name)
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        ) as bar:
+            records = circuit_sessions(circuit, config, _simulate(circuit, simulator, bar), out)
+            write_jsonl(sessions, records)
+        console.print(f"{name}: {sum(1 for _ in sessions.open())} sessions")
+
+
+def circuit_sessions(
+    circuit: Circuit, config: DataConfig, simulate: Simulate, out: Path
+) -> list[dict[str, Any]]:
+    """Simulates, fits and makes the sessions of one circuit."""
+    rng = np.random.default_rng(config.seed)
+    path = out / f"{circuit.name}.npz"
+    if path.exists():
+        archive = load_archive(path, circuit)
+    else:
+        archive = explore(circuit, config, simulate, rng)
+        archive.save(path)
+    records: list[dict[str, Any]] = []
+    for turn in range(config.rounds):
+        surrogate = fit(archive, seed=turn)
+        anchor = archive.positions[int(np.argmax(default_scores(archive)))]
+        workshop = Workshop(archive, surrogate, anchor, simulate, rng)
+        records += sessions(workshop, config.tasks, rng)
+        archive = workshop.archive
+        archive.save(path)
+    return records
+
+
+def explore(
+    circuit: Circuit, config: DataConfig, simulate: Simulate, rng: np.random.Generator
+) -> Archive:
+    """Sobol over the whole box, then perturbations of the sizings that serve the specs best."""
+    width = len(circuit.parameters)
+    sobol = qmc.Sobol(width, seed=rng).random(config.sobol)
+    archive = simulate(sobol)
+    for share in (0.25, 0.35, 0.4):
+        elite = np.argsort(-default_scores(archive))[: max(50, len(archive) // 40)]
+        count = int(config.local * share)
+        centre = archive.positions[rng.choice(elite, count)]
+        step = 0.25 * rng.random((count, 1)) * rng.normal(size=(count, width))
+        archive = archive.extended(simulate(np.clip(centre + step, 0.0, 1.0)))
+    return archive
+
+
+def fit(archive: Archive, seed: int) -> Surrogate:
+    """The surrogate, with more weight on sizings near what anybody would ask for."""
+    focus = 0.1 + default_scores(archive) ** 4
+    surrogate, errors = fit_surrogate(archive, focus, seed=seed)
+    Console(stderr=True).print(
+        f"{archive.circuit.name}: surrogate of {len(archive)} sizings, median error in spreads: "
+        + ", ".join(f"{name} {error:.3f}" for name, error in errors.items())
+    )
+    return surrogate
+
+
+def sessions(workshop: Workshop, count: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Draws ``count`` tasks and makes every kind of session from them."""
+    tasks, witnesses = draw_tasks(workshop.archive, count, rng)
+    answers = workshop.first_answers(tasks, witnesses)
+    solved = np.flatnonzero(answers >= 0)
+    records = []
+    for i in solved:
+        draft = Draft(tasks[i])
+        workshop.append(draft, int(answers[i]), learn=True)
+        records.append(workshop.record(draft))
+    records += corrections(workshop, [tasks[i] for i in solved], answers[solved], rng)
+    some = rng.choice(solved, size=len(solved) // 12, replace=False)
+    rejected = workshop.rejections([tasks[i] for i in some], answers[some])
+    records += [workshop.record(draft) for draft in rejected]
+    return records
+
+
+def corrections(
+    workshop: Workshop,
+    tasks: list[tuple[Spec, ...]],
+    answers: NDArray[np.int64],
+    rng: np.random.Generator,
+) -> list[dict[str, Any]]:
+    """Sessions that go wrong first: one to three missed turns, then the correction that meets."""
+    drafts = [Draft(specs) for specs in tasks]
+    noise = rng.choice(_HISTORY_NOISE, size=(len(drafts), 1))
+    wrong = workshop.archive.positions[answers] + noise * workshop.jolt(len(drafts), 1.0)
+    rows = workshop.simulate(np.clip(wrong, 0.0, 1.0))
+    for draft, row in zip(drafts, rows, strict=True):
+        workshop.append(draft, int(row), learn=False)
+    drafts = [d for d in drafts if not workshop.meets(d)]
+    longer = [d for d in drafts if rng.random() < 0.4]
+    workshop.correct(longer, learn=False, noise=0.02)
+    longest = [d for d in longer if not workshop.meets(d) and rng.random() < 0.5]
+    workshop.correct(longest, learn=False, noise=0.01)
+    drafts = [d for d in drafts if not workshop.meets(d)]
+    workshop.correct(drafts, learn=True)
+    done = [d for d in drafts if workshop.meets(d)]
+    again = [d for d in drafts if not workshop.meets(d)]
+    workshop.correct(again, learn=True)
+    done += [d for d in again if workshop.meets(d)]
+    return [workshop.record(draft) for draft in done]
+
+
+def draw_tasks(
+    archive: Archive, count: int, rng: np.random.Generator
+) -> tuple[list[tuple[Spec, ...]], FloatArray]:
+    """Spec sets and, per set, a position known (or, for stated ranges, hoped) to be near an answer.
+
+    Half come from any working sizing, three in ten from good ones, the rest from stated ranges.
+    """
+    scores = default_scores(archive)
+    working = np.flatnonzero(archive.ok & (scores > 0.5))
+    good = working[np.argsort(-scores[working])[: max(200, len(working) // 3)]]
+    tasks: list[tuple[Spec, ...]] = []
+    witnesses = []
+    while len(tasks) < count:
+        kind = rng.random()
+        row = int(rng.choice(working if kind < 0.5 else good))
+        if kind < 0.8:
+            specs = draw_specs(archive.circuit, archive.metrics[row], rng, relax=0.14)
+            if specs is None:
+                continue
+        else:
+            specs = draw_from_ranges(archive.circuit, rng)
+        tasks.append(specs)
+        witnesses.append(archive.positions[row])
+    return tasks, np.array(witnesses)
+
+
+def write_jsonl(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".part")
+    with beside.open("w", encoding="utf-8") as stream:
+        for record in records:
+            stream.write(json.dumps(record, separators=(",", ":")) + "\n")
+    beside.replace(path)
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Reads chat JSONL.
+
+    Raises:
+        ConfigError: A line is not a JSON object with ``messages``.
+    """
+    records = []
+    with path.open(encoding="utf-8") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                record = json.loads(line)
+                record["messages"]
+            except (ValueError, TypeError, KeyError) as error:
+                raise ConfigError(
+                    "is not a chat record.",
+                    hint='Each line is {"messages": [...]}, as `sessions export` writes.',
+                    file=path,
+                    line=number,
+                ) from error
+            records.append(record)
+    return records
+
+
+def _simulate(circuit: Circuit, simulator: Simulator, bar: Progress) -> Simulate:
+    def simulate(positions: FloatArray) -> Archive:
+        job = bar.add_task(f"{circuit.name}: simulate", total=len(positions))
+        done = simulate_positions(
+            circuit, positions, simulator, lambda count: bar.update(job, completed=count)
+        )
+        bar.remove_task(job)
+        return done
+
+    return simulate

@@ -1,0 +1,265 @@
+"""Design sessions by simulation: specs, a history, and the sizing that a good designer tries next.
+
+Hindsight makes them true: any simulated sizing is a right answer for the specs that it meets, so a
+session is kept only when ngspice says that its last sizing meets them (or, where nothing does, that
+it is a real improvement).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acs_assistant.domain import Circuit, Decision, Proposal, Spec, Task, Turn
+from acs_assistant.prompting.numbers import format_value
+from acs_assistant.prompting.render import messages
+from acs_assistant.training.archive import Archive, sizing_at
+from acs_assistant.training.reasoning import first_thought, next_thought
+from acs_assistant.training.surrogate import Surrogate
+from acs_assistant.training.targets import met, sensitivities, solve, spec_arrays
+
+FloatArray = NDArray[np.float64]
+Simulate = Callable[[FloatArray], Archive]
+
+
+@dataclass(slots=True)
+class Draft:
+    """One task on its way to a session: the turns so far, each with its simulated row.
+
+    Attributes:
+        rows: (turn's decision, index of its row in the archive or −1 when rejected, position
+            proposed, position that its thought was written from).
+    """
+
+    specs: tuple[Spec, ...]
+    turns: list[Step] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One turn of a draft.
+
+    Attributes:
+        proposed: Position that the model named.
+        row: Row of what was simulated; −1 for a rejected proposal.
+        thought: The reasoning before the call.
+        kind: What the engineer did.
+        reason: Why, when rejected.
+        learn: Whether the turn is to be imitated.
+    """
+
+    proposed: FloatArray
+    row: int
+    thought: str
+    kind: str = "accepted"
+    reason: str = ""
+    learn: bool = False
+
+
+class Workshop:
+    """Makes sessions for one circuit; every sizing that it simulates joins ``archive``."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        surrogate: Surrogate,
+        anchor: FloatArray,
+        simulate: Simulate,
+        rng: np.random.Generator,
+    ) -> None:
+        self.archive = archive
+        self.circuit: Circuit = archive.circuit
+        self.surrogate = surrogate
+        self.anchor = anchor
+        self._simulate = simulate
+        self._rng = rng
+
+    def simulate(self, positions: FloatArray) -> NDArray[np.int64]:
+        """Simulates and archives; returns the rows."""
+        first = len(self.archive)
+        self.archive = self.archive.extended(self._simulate(positions))
+        return np.arange(first, first + len(positions))
+
+    def first_answers(
+        self, tasks: Sequence[tuple[Spec, ...]], witnesses: FloatArray | None
+    ) -> NDArray[np.int64]:
+        """The canonical first sizing of each task, simulated; −1 where none met the specs.
+
+        A miss is solved again with what the miss taught (the surrogate's error there), then from
+        the witness, whose neighbourhood is known to hold an answer.
+        """
+        arrays = spec_arrays(self.circuit, tasks, self.surrogate.scale)
+        home = np.repeat(self.anchor[None, :], len(tasks), axis=0)
+        answers = np.full(len(tasks), -1, dtype=np.int64)
+        open_rows = np.arange(len(tasks))
+        start, bias = home, None
+        for attempt in range(3):
+            part = arrays.take(open_rows)
+            if attempt == 2:
+                if witnesses is None:
+                    break
+                start, bias = witnesses[open_rows], None
+            positions = solve(self.surrogate, part, start, home[open_rows], bias=bias)
+            rows = self.simulate(positions)
+            good = met(part, self.surrogate.scale, self.archive.metrics[rows])
+            answers[open_rows[good]] = rows[good]
+            missed = rows[~good]
+            open_rows = open_rows[~good]
+            if not len(open_rows):
+                break
+            start, bias = self.archive.positions[missed], self.bias(missed)
+        return answers
+
+    def bias(self, rows: NDArray[np.int64]) -> FloatArray:
+        """Measured minus predicted, scaled; 0 where nothing was measured."""
+        predicted = self.predict(self.archive.positions[rows])
+        measured = self.surrogate.scale.forward(self.archive.metrics[rows])
+        return np.nan_to_num(np.clip(measured - predicted, -1.0, 1.0))
+
+    def predict(self, positions: FloatArray) -> FloatArray:
+        import torch
+
+        with torch.no_grad():
+            scaled = self.surrogate(torch.tensor(positions, dtype=torch.float32))
+        return np.asarray(scaled.numpy(), dtype=np.float64)
+
+    def expected(self, position: FloatArray) -> dict[str, float]:
+        """Metrics as the surrogate sees them: what a wrong turn expected before it was measured."""
+        raw = self.surrogate.scale.inverse(self.predict(position[None, :]))[0]
+        return {m.name: float(v) for m, v in zip(self.circuit.metrics, raw, strict=True)}
+
+    def correct(self, drafts: Sequence[Draft], learn: bool, noise: float = 0.0) -> None:
+        """Adds a turn to each draft: the nearest sizing to the best so far that should meet.
+
+        With ``noise`` the turn is knocked off its target and not to be imitated.
+        """
+        best = np.array([self.best_row(draft)[1] for draft in drafts])
+        known = best >= 0
+        home = np.repeat(self.anchor[None, :], len(drafts), axis=0)
+        home[known] = self.archive.positions[best[known]]
+        bias = np.zeros((len(drafts), len(self.circuit.metrics)))
+        bias[known] = self.bias(best[known])
+        arrays = spec_arrays(self.circuit, [d.specs for d in drafts], self.surrogate.scale)
+        target = solve(self.surrogate, arrays, home, home, bias=bias, pull=0.1)
+        if noise:
+            target = np.clip(target + self.jolt(len(drafts), noise), 0, 1)
+        rows = self.simulate(target)
+        for draft, row in zip(drafts, rows, strict=True):
+            self.append(draft, int(row), learn=learn)
+
+    def jolt(self, count: int, noise: float) -> FloatArray:
+        """Errors like a model's: of random size, on some parameters more than on others."""
+        width = len(self.circuit.parameters)
+        size = noise * self._rng.lognormal(0.0, 0.7, (count, 1))
+        mask = self._rng.random((count, width)) < self._rng.uniform(0.2, 1.0, (count, 1))
+        return np.asarray(size * mask * self._rng.normal(size=(count, width)))
+
+    def append(
+        self,
+        draft: Draft,
+        row: int,
+        *,
+        learn: bool,
+        kind: str = "accepted",
+        reason: str = "",
+        proposed: FloatArray | None = None,
+        asked: str = "",
+    ) -> None:
+        """Writes the thought of the next turn and adds it; ``row`` −1 means it was not simulated."""
+        position = self.archive.positions[row] if proposed is None else proposed
+        expected = self.expected(position) if not learn else self.archive.measured(row)
+        sizing = sizing_at(self.circuit, position)
+        number, best = self.best_row(draft)
+        if best < 0 and not asked:
+            influence = sensitivities(self.surrogate, position[None, :])[0]
+            thought = first_thought(self.circuit, draft.specs, sizing, expected, influence)
+        else:
+            if best >= 0:
+                before, measured = self.archive.positions[best], self.archive.measured(best)
+            else:
+                before, measured = draft.turns[-1].proposed, {}
+            influence = sensitivities(self.surrogate, before[None, :])[0]
+            thought = next_thought(
+                self.circuit,
+                draft.specs,
+                number,
+                sizing_at(self.circuit, before),
+                measured,
+                sizing,
+                expected,
+                influence,
+                asked,
+            )
+        draft.turns.append(Step(position, row, thought, kind, reason, learn))
+
+    def best_row(self, draft: Draft) -> tuple[int, int]:
+        """(turn number, row) of the best measured turn; (0, −1) when there is none."""
+        best, found = -1.0, (0, -1)
+        for number, step in enumerate(draft.turns, start=1):
+            if step.row >= 0 and self.archive.ok[step.row]:
+                value = self.archive.evaluation(step.row, draft.specs).score.value
+                if value > best:
+                    best, found = value, (number, step.row)
+        return found
+
+    def meets(self, draft: Draft) -> bool:
+        row = draft.turns[-1].row if draft.turns else -1
+        return row >= 0 and self.archive.evaluation(row, draft.specs).score.met
+
+    def record(self, draft: Draft) -> dict[str, Any]:
+        """The session as chat JSONL: messages, and which of them are to be imitated."""
+        task = Task(self.circuit, draft.specs, self.circuit.conditions)
+        turns = [self._turn(i, step, draft.specs) for i, step in enumerate(draft.turns, start=1)]
+        chat = messages(task, turns)
+        assistants = [i for i, m in enumerate(chat) if m["role"] == "assistant"]
+        learn = [i for i, step in zip(assistants, draft.turns, strict=True) if step.learn]
+        return {"messages": chat, "train": learn}
+
+    def _turn(self, index: int, step: Step, specs: tuple[Spec, ...]) -> Turn:
+        sizing = sizing_at(self.circuit, step.proposed)
+        proposal = Proposal(sizing, "data", reasoning=step.thought)
+        if step.row < 0:
+            decision = Decision("rejected", {}, step.reason, "engineer")
+            return Turn(index, None, index, proposal, decision, None, specs)
+        evaluation = self.archive.evaluation(step.row, specs)
+        if step.kind == "edited":
+            edited = self.archive.sizing(step.row)
+            return Turn(index, None, index, proposal, Decision("edited", edited), evaluation, specs)
+        return Turn(index, None, index, proposal, Decision("accepted", sizing), evaluation, specs)
+
+    def rejections(
+        self, tasks: Sequence[tuple[Spec, ...]], answers: NDArray[np.int64]
+    ) -> list[Draft]:
+        """Sessions whose first proposal is rejected with a bound, and whose second obeys it."""
+        drafts, edges = [], []
+        width = len(self.circuit.parameters)
+        for specs, row in zip(tasks, answers, strict=True):
+            draft = Draft(specs)
+            self.append(draft, int(row), learn=True)
+            which = int(self._rng.integers(width))
+            u = self.archive.positions[row, which]
+            shift = self._rng.uniform(0.03, 0.2)
+            upper = bool(self._rng.random() < 0.5)
+            edge = float(np.clip(u - shift if upper else u + shift, 0.02, 0.98))
+            parameter = self.circuit.parameters[which]
+            word = "at most" if upper else "at least"
+            demand = f"{parameter.name} {word} {format_value(parameter.from_unit(edge))}"
+            draft.turns[0] = replace(draft.turns[0], row=-1, kind="rejected", reason=demand)
+            drafts.append(draft)
+            edges.append((which, edge, upper))
+        low, high = np.zeros((len(drafts), width)), np.ones((len(drafts), width))
+        for i, (which, edge, upper) in enumerate(edges):
+            (high if upper else low)[i, which] = edge
+        arrays = spec_arrays(self.circuit, tasks, self.surrogate.scale)
+        start = np.clip(self.archive.positions[answers], low + 0.01, high - 0.01)
+        target = solve(
+            self.surrogate, arrays, start, start, bias=self.bias(answers), bounds=(low, high)
+        )
+        rows = self.simulate(target)
+        for draft, row in zip(drafts, rows, strict=True):
+            self.append(draft, int(row), learn=True, asked=draft.turns[0].reason)
+        return [d for d in drafts if self.meets(d)]

@@ -1,0 +1,234 @@
+"""Supervised fine-tuning on design sessions; resumable, with loss on the assistant's tokens only."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from tokenizers import Tokenizer
+from transformers import LlamaForCausalLM
+
+from acs_assistant.errors import ConfigError
+from acs_assistant.library import load_circuit
+from acs_assistant.training.chat import Encoder, Example, chat_text
+from acs_assistant.training.config import SftConfig
+from acs_assistant.training.data import read_jsonl
+from acs_assistant.training.losses import learned_states, soft_cross_entropy
+from acs_assistant.training.model import new_model, value_neighbours
+from acs_assistant.training.packing import rows, stack
+from acs_assistant.training.tokenizer import load_tokenizer, train_tokenizer
+
+_TOKENIZER_SAMPLE = 4000
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a checkpoint remembers besides the weights."""
+
+    step: int = 0
+    seconds: float = 0.0
+    loss: float = math.nan
+
+
+def train_sft(config: SftConfig, out: Path, resume: bool = False) -> Path:
+    """Trains until the wall-clock budget is spent; returns the checkpoint folder.
+
+    The learning rate follows the share of the budget that is spent: linear warm-up, then cosine.
+    A checkpoint is written beside and renamed, so a kill leaves the last one whole.
+    """
+    torch.set_num_threads(config.threads)
+    console = Console(stderr=True)
+    records = _records(Path(config.data))
+    checkpoint = out / "checkpoint"
+    source = checkpoint if resume else Path(config.start) if config.start else None
+    if source is not None:
+        model, tokenizer = load_checkpoint(source)
+    else:
+        tokenizer = _new_tokenizer(records, config)
+        model = new_model(config.model, tokenizer, config.seed)
+    console.print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}M weights, "
+                  f"{len(records)} sessions")  # fmt: skip
+    encoder = Encoder(tokenizer)
+    examples = [encoder.encode(record) for record in records]
+    del records
+    optimizer = _optimizer(model, config)
+    progress = Progress()
+    if resume:
+        state = torch.load(checkpoint / "trainer.pt", weights_only=True)
+        optimizer.load_state_dict(state["optimizer"])
+        progress = Progress(**state["progress"])
+    out.mkdir(parents=True, exist_ok=True)
+    _loop(config, model, optimizer, tokenizer, examples, progress, out, console)
+    return checkpoint
+
+
+def _loop(
+    config: SftConfig,
+    model: LlamaForCausalLM,
+    optimizer: torch.optim.Optimizer,
+    tokenizer: Tokenizer,
+    examples: Sequence[Example],
+    progress: Progress,
+    out: Path,
+    console: Console,
+) -> None:
+    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    columns, weights = value_neighbours(tokenizer, reach=4, spread=config.value_spread)
+    source = rows(examples, config.row_tokens, config.seed + progress.step)
+    before, began = progress.seconds, time.monotonic()
+    saved = began
+    model.train()
+    with (out / "metrics.jsonl").open("a", encoding="utf-8") as log:
+        while progress.seconds < config.seconds:
+            rate = _rate(config, progress)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            batch = stack([next(source) for _ in range(config.rows)])
+            with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+                states, targets = learned_states(model, batch, dtype)
+                logits = model.lm_head(states)
+            loss = soft_cross_entropy(logits, targets, columns, weights)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+            optimizer.step()
+            progress.step += 1
+            progress.seconds = before + time.monotonic() - began
+            now = float(loss.detach())
+            ema = now if math.isnan(progress.loss) else 0.98 * progress.loss + 0.02 * now
+            progress.loss = ema
+            if progress.step % 20 == 0:
+                _report(log, console, config, progress, float(norm), rate, int(targets.numel()))
+            if time.monotonic() - saved > config.checkpoint_seconds:
+                save_checkpoint(out / "checkpoint", model, tokenizer, optimizer, progress)
+                saved = time.monotonic()
+    save_checkpoint(out / "checkpoint", model, tokenizer, optimizer, progress)
+
+
+def _report(
+    log: Any,
+    console: Console,
+    config: SftConfig,
+    progress: Progress,
+    norm: float,
+    rate: float,
+    learned: int,
+) -> None:
+    line = {
+        "step": progress.step,
+        "seconds": round(progress.seconds, 1),
+        "loss": round(progress.loss, 4),
+        "gradient_norm": round(norm, 3),
+        "learning_rate": rate,
+        "learned_tokens": learned,
+    }
+    log.write(json.dumps(line) + "\n")
+    log.flush()
+    left = config.seconds - progress.seconds
+    console.print(
+        f"step {progress.step}  loss {progress.loss:.4f}  lr {rate:.2e}  {left / 60:.1f} min left"
+    )
+
+
+def _rate(config: SftConfig, progress: Progress) -> float:
+    warm = min(1.0, (progress.step + 1) / config.warmup_steps)
+    spent = min(1.0, progress.seconds / config.seconds)
+    cosine = config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * spent))
+    return config.learning_rate * warm * cosine
+
+
+def _optimizer(model: LlamaForCausalLM, config: SftConfig) -> torch.optim.Optimizer:
+    decay = [p for p in model.parameters() if p.ndim >= 2]
+    rest = [p for p in model.parameters() if p.ndim < 2]
+    return torch.optim.AdamW(
+        [
+            {"params": decay, "weight_decay": config.weight_decay},
+            {"params": rest, "weight_decay": 0.0},
+        ],
+        lr=config.learning_rate,
+        betas=(0.9, 0.95),
+        fused=True,
+    )
+
+
+def _records(folder: Path) -> list[dict[str, Any]]:
+    files = sorted(folder.glob("*.jsonl"))
+    if not files:
+        raise ConfigError(
+            "holds no sessions (*.jsonl).",
+            hint="Make them with `acs-assistant train data --config FILE --out DIR`.",
+            file=folder,
+        )
+    return [record for file in files for record in read_jsonl(file)]
+
+
+def _new_tokenizer(records: Sequence[dict[str, Any]], config: SftConfig) -> Tokenizer:
+    """Learns merges from a sample; names come from the calls and from every metric of a circuit."""
+    names: dict[str, None] = {}
+    step = max(1, len(records) // _TOKENIZER_SAMPLE)
+    sample = records[::step]
+    circuits = {r["messages"][1]["content"].split(":")[0].removeprefix("Circuit ") for r in sample}
+    for circuit in (load_circuit(name) for name in sorted(circuits)):
+        names.update(dict.fromkeys(p.name for p in circuit.parameters))
+        names.update(dict.fromkeys(m.name for m in circuit.metrics))
+    corpus = (chat_text(r["messages"], False) for r in sample)
+    return train_tokenizer(corpus, list(names), config.model.merges)
+
+
+def save_checkpoint(
+    folder: Path,
+    model: LlamaForCausalLM,
+    tokenizer: Tokenizer,
+    optimizer: torch.optim.Optimizer | None,
+    progress: Progress,
+) -> None:
+    """Writes weights, tokenizer and trainer state beside ``folder``, then swaps the folders."""
+    beside, old = folder.with_name(folder.name + ".part"), folder.with_name(folder.name + ".old")
+    _remove(beside)
+    beside.mkdir(parents=True)
+    model.save_pretrained(beside)
+    tokenizer.save(str(beside / "tokenizer.json"))
+    state: dict[str, Any] = {
+        "progress": {
+            "step": progress.step,
+            "seconds": progress.seconds,
+            "loss": progress.loss,
+        }
+    }
+    if optimizer is not None:
+        state["optimizer"] = optimizer.state_dict()
+    torch.save(state, beside / "trainer.pt")
+    _remove(old)
+    if folder.exists():
+        folder.rename(old)
+    beside.rename(folder)
+    _remove(old)
+
+
+def load_checkpoint(folder: Path) -> tuple[LlamaForCausalLM, Tokenizer]:
+    """Reads a checkpoint folder, or what a kill in mid-swap left of it.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    for candidate in (folder, folder.with_name(folder.name + ".old")):
+        if (candidate / "tokenizer.json").exists() and (candidate / "config.json").exists():
+            model = LlamaForCausalLM.from_pretrained(candidate, attn_implementation="sdpa")
+            return model, load_tokenizer(candidate / "tokenizer.json")
+    raise ConfigError(
+        "holds no checkpoint.", hint="Train one: acs-assistant train sft.", file=folder
+    )
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()

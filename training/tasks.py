@@ -1,0 +1,72 @@
+"""Spec sets for training, drawn from what simulated sizings reached; benchmark sets never are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acs_assistant.domain import Circuit, Spec
+from acs_assistant.prompting.numbers import Rounding, format_value
+from acs_assistant.scoring import shortfall
+from acs_assistant.training.archive import Archive
+from acs_assistant.units import parse_quantity
+
+_EASIER: dict[str, Rounding] = {">=": "down", "<=": "up", "==": "nearest"}
+
+
+def default_scores(archive: Archive) -> NDArray[np.float64]:
+    """(N,) unweighted score against the circuit's default specs; 0 where anything is missing."""
+    circuit = archive.circuit
+    columns = {m.name: j for j, m in enumerate(circuit.metrics)}
+    scores = np.zeros(len(archive))
+    for row in np.flatnonzero(archive.ok):
+        lost = [shortfall(s, archive.metrics[row, columns[s.metric]]) for s in circuit.specs]
+        scores[row] = 1.0 - float(np.mean(lost))
+    return scores
+
+
+def draw_specs(
+    circuit: Circuit, metrics: Sequence[float], rng: np.random.Generator, relax: float
+) -> tuple[Spec, ...] | None:
+    """Specs that these metrics meet: a random subset, each relaxed by 0 to ``relax``.
+
+    Returns None when fewer than three of the metrics that the circuit has specs for are there.
+    """
+    columns = {m.name: j for j, m in enumerate(circuit.metrics)}
+    usable = [s for s in circuit.specs if np.isfinite(metrics[columns[s.metric]])]
+    if len(usable) < 3:
+        return None
+    every = rng.random() < 0.3
+    count = len(usable) if every else int(rng.integers(3, len(usable) + 1))
+    chosen = sorted(rng.choice(len(usable), size=count, replace=False))
+    specs = []
+    for index in chosen:
+        spec = usable[index]
+        value = float(metrics[columns[spec.metric]])
+        slack = abs(value) * rng.uniform(0.0, relax)
+        target = value - slack if spec.relation == ">=" else value + slack
+        specs.append(Spec(spec.metric, spec.relation, on_grid(target, spec.relation)))
+    return tuple(specs)
+
+
+def draw_from_ranges(circuit: Circuit, rng: np.random.Generator) -> tuple[Spec, ...]:
+    """Specs whose targets lie anywhere in the circuit's stated ranges; perhaps infeasible."""
+    ranged = [s for s in circuit.specs if s.range is not None]
+    count = int(rng.integers(3, len(ranged) + 1)) if len(ranged) > 3 else len(ranged)
+    specs = []
+    for index in sorted(rng.choice(len(ranged), size=count, replace=False)):
+        spec = ranged[index]
+        assert spec.range is not None
+        low, high = spec.range
+        u = rng.random()
+        target = low * (high / low) ** u if 0 < 4 * low < high else low + (high - low) * u
+        specs.append(Spec(spec.metric, spec.relation, on_grid(target, spec.relation)))
+    return tuple(specs)
+
+
+def on_grid(target: float, relation: str) -> float:
+    """The nearest target on the conversation's grid that is not harder."""
+    text = format_value(target, _EASIER[relation])
+    return parse_quantity(text)
