@@ -1,19 +1,34 @@
-"""Many texts at once: the loop behind groups and reinforcement-learning rollouts."""
+"""Draws many texts at once: groups in the app, rollouts in reinforcement learning.
+
+A prompt is evaluated once and its keys and values are shared by all texts of its group, which then
+advance together, one token of each per call of ``llama_decode``. A small model gains little from
+several threads per call (they wait for each other at every node of the graph, and badly so while
+ngspice keeps a core busy), so it gets one *lane*, a thread with a context of its own, per core.
+"""
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from itertools import pairwise, takewhile
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from acs_assistant.cancel import CancelledError, CancelToken
 from acs_assistant.errors import ModelError
-from acs_assistant.llm.decoding import Context, Sampler, seed_of
-from acs_assistant.llm.native import Interrupt, Weights, default_threads
+from acs_assistant.llm.decoding import Context, Grammar, Sampler
+from acs_assistant.llm.native import Interrupt, Weights
 from acs_assistant.llm.port import Sampling
 
-_CELL_STEP: Final = 256
+_SMALL_MODEL: Final = 100_000_000
+_DEFAULT_CONTEXT: Final = 8192
+_SHORTEST_ANSWER: Final = 32
+_GRAMMARS_KEPT: Final = 32
+_WIDEST_GROUP: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +36,7 @@ class Sample:
     """One drawn text.
 
     Attributes:
-        tokens: Ids as drawn, the end token included when ``finish`` is "stop".
+        tokens: Ids as drawn, the end token included when the model ended the text itself.
         text: Their text without the end token.
         finish: "stop" or "length".
     """
@@ -32,8 +47,8 @@ class Sample:
 
 
 @dataclass(slots=True)
-class Strand:
-    """A sequence while it is being drawn. ``position`` is where its next token goes."""
+class _Strand:
+    """A text while it is drawn. ``position`` is where its last drawn token will go."""
 
     sequence: int
     position: int
@@ -42,38 +57,309 @@ class Strand:
     tokens: list[int] = field(default_factory=list)
     finish: str = ""
 
-    def draw(self, weights: Weights, context: Context, row: int) -> None:
+    def draw(self, context: Context, row: int, ends: frozenset[int]) -> int | None:
+        """Draws a token and returns it unless it ends the text."""
         token = self.sampler.pick(context, row)
-        if token is None:
+        if token is not None:
+            self.tokens.append(token)
+        if token is None or token in ends:
             self.finish = "stop"
-            return
-        self.tokens.append(token)
-        if token in weights.end_tokens:
-            self.finish = "stop"
-        elif len(self.tokens) >= self.limit:
+            return None
+        if len(self.tokens) >= self.limit:
             self.finish = "length"
+        return token
 
 
-def run(
-    weights: Weights,
-    context: Context,
-    strands: Sequence[Strand],
-    on_token: Callable[[int], None] | None = None,
-) -> None:
-    """Extends strands that hold one drawn token each until every one is finished.
+class _Lane:
+    """A context with one thread that alone may use it, and what the context remembers."""
 
-    ``on_token`` hears of every token that is not an end token; for a single strand.
-    """
-    live = [strand for strand in strands if not strand.finish]
-    while live:
-        context.extend(
-            [strand.tokens[-1] for strand in live],
-            [strand.position for strand in live],
-            [strand.sequence for strand in live],
+    def __init__(self, weights: Weights, threads: int) -> None:
+        self._weights = weights
+        self._threads = threads
+        self._context: Context | None = None
+        self._held: list[int] = []  # tokens of sequence 0 whose keys and values are kept
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="language-model")
+
+    def submit(
+        self,
+        prompt: Sequence[int],
+        seeds: Sequence[int],
+        sampling: Sampling,
+        limit: int,
+        grammar: Grammar | None,
+        interrupt: Interrupt,
+        on_token: Callable[[int], None] | None = None,
+    ) -> Future[list[Sample]]:
+        """Draws one text per seed. ``on_token`` hears the tokens of the first, as they come."""
+        return self._executor.submit(
+            self._draw, prompt, seeds, sampling, limit, grammar, interrupt, on_token
         )
-        for row, strand in enumerate(live):
-            strand.position += 1
-            strand.draw(weights, context, row)
-            if on_token and strand.tokens[-1] not in weights.end_tokens:
-                on_token(strand.tokens[-1])
-        live = [strand for strand in live if not strand.finish]
+
+    def _draw(
+        self,
+        prompt: Sequence[int],
+        seeds: Sequence[int],
+        sampling: Sampling,
+        limit: int,
+        grammar: Grammar | None,
+        interrupt: Interrupt,
+        on_token: Callable[[int], None] | None,
+    ) -> list[Sample]:
+        if interrupt.is_set:
+            raise CancelledError
+        context = self._context_for(len(prompt) + len(seeds) * (limit + 1), len(seeds))
+        context.interrupt_with(interrupt)
+        strands = [
+            _Strand(index, len(prompt), limit, Sampler(self._weights, sampling, seed, grammar))
+            for index, seed in enumerate(seeds)
+        ]
+        try:
+            row = self._evaluate(context, prompt)
+            self._advance(context, strands, row, on_token)
+        except BaseException:
+            self._held = []
+            context.clear()
+            raise
+        finally:
+            for strand in strands:
+                strand.sampler.close()
+        for strand in strands[1:]:
+            context.drop(strand.sequence)
+        self._held = [*prompt, *strands[0].tokens][: context.evaluated(0)]
+        return [Sample(tuple(s.tokens), self._weights.text(s.tokens), s.finish) for s in strands]
+
+    def _evaluate(self, context: Context, prompt: Sequence[int]) -> int:
+        """Evaluates what of ``prompt`` is new and returns the row of its last token's logits."""
+        pairs = takewhile(lambda pair: pair[0] == pair[1], zip(self._held, prompt, strict=False))
+        # The last token is always evaluated again: its logits are needed.
+        shared = min(sum(1 for _ in pairs), len(prompt) - 1)
+        self._held = []
+        if not context.drop(0, shared):  # a recurrent memory cannot be cut
+            context.clear()
+            shared = 0
+        return context.prefill(prompt[shared:], start=shared)
+
+    def _advance(
+        self,
+        context: Context,
+        strands: Sequence[_Strand],
+        row: int,
+        on_token: Callable[[int], None] | None,
+    ) -> None:
+        ends = self._weights.end_tokens
+        rows = [row] * len(strands)
+        for strand in strands[1:]:
+            context.copy(0, strand.sequence)
+        live = list(strands)
+        while live:
+            for strand, logits in zip(live, rows, strict=False):
+                token = strand.draw(context, logits, ends)
+                if on_token and token is not None and strand is strands[0]:
+                    on_token(token)
+            live = [strand for strand in live if not strand.finish]
+            if live:
+                context.extend(
+                    [strand.tokens[-1] for strand in live],
+                    [strand.position for strand in live],
+                    [strand.sequence for strand in live],
+                )
+                for strand in live:
+                    strand.position += 1
+                rows = list(range(len(live)))
+
+    def _context_for(self, cells: int, sequences: int) -> Context:
+        """The lane's context, made larger when it has to be."""
+        context = self._context
+        if context and context.cells >= cells and context.sequences >= sequences:
+            return context
+        if context:
+            cells = max(cells, context.cells)
+            sequences = max(sequences, context.sequences)
+            context.close()
+        self._context, self._held = None, []
+        room = 1 << max(10, (cells - 1).bit_length())
+        self._context = Context(
+            self._weights, cells=room, sequences=sequences, threads=self._threads
+        )
+        return self._context
+
+    def close(self) -> None:
+        self._executor.shutdown(wait=True)
+        if self._context:
+            self._context.close()
+            self._context = None
+
+
+class BatchSampler:
+    """A GGUF that draws groups of texts for many prompts at once. Use it from one thread.
+
+    Args:
+        path: The GGUF.
+        context: Tokens that prompt and answer may have together; what the model was trained for,
+            and at most 8192, by default.
+        lanes: Threads with a context each; by default one per core for a model under 100 million
+            parameters and one otherwise.
+        threads: Threads inside a lane; by default the cores divided by the lanes.
+
+    Raises:
+        ModelError: The file is damaged or llama.cpp cannot load it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        context: int | None = None,
+        lanes: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.weights = Weights(path)
+        cores = _cores()
+        small = self.weights.header.parameters < _SMALL_MODEL
+        count = lanes or (cores if small else 1)
+        self.context = context or min(self.weights.trained_context, _DEFAULT_CONTEXT)
+        self._lanes = [_Lane(self.weights, threads or max(1, cores // count)) for _ in range(count)]
+        self._grammars: dict[str, Grammar] = {}
+        self._interrupts: weakref.WeakSet[Interrupt] = weakref.WeakSet()
+
+    def sample(
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        count: int,
+        sampling: Sampling,
+        grammars: str | Sequence[str | None] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> list[list[Sample]]:
+        """Draws ``count`` texts for each prompt.
+
+        Args:
+            prompts: Rendered text, its markers as the chat template writes them, or token ids.
+            grammars: GBNF for all prompts, or one (or None) for each.
+
+        Returns:
+            For each prompt its samples. The same call with the same history of calls gives the
+            same samples on one machine.
+
+        Raises:
+            ModelError: A prompt leaves no room for an answer, or a grammar does not parse.
+            CancelledError: ``cancel`` was cancelled; nothing is returned.
+        """
+        if grammars is None or isinstance(grammars, str):
+            grammars = [grammars] * len(prompts)
+        interrupt = self.interrupt(cancel)
+        ids = [self.tokens(prompt) for prompt in prompts]
+        # A group is divided only where a lane would idle: each part evaluates the prompt again.
+        uneven = len(ids) < 2 * len(self._lanes) and len(ids) % len(self._lanes) != 0
+        parts = min(len(self._lanes), count) if uneven else 1
+        parts = max(parts, -(-count // _WIDEST_GROUP))
+        jobs: list[list[Future[list[Sample]]]] = []
+        for number, (prompt, text) in enumerate(zip(ids, grammars, strict=True)):
+            limit = self.limit(prompt, sampling)
+            seeds = [seed_of(sampling.seed, number * count + index) for index in range(count)]
+            bounds = [count * part // parts for part in range(parts + 1)]
+            jobs.append(
+                [
+                    self._lanes[(number * parts + part) % len(self._lanes)].submit(
+                        prompt, seeds[low:high], sampling, limit, self._grammar(text), interrupt
+                    )
+                    for part, (low, high) in enumerate(pairwise(bounds))
+                ]
+            )
+        return [[sample for part in group for sample in part] for group in _gather(jobs, interrupt)]
+
+    def stream(
+        self,
+        prompt: str | Sequence[int],
+        sampling: Sampling,
+        grammar: str | None,
+        interrupt: Interrupt,
+        on_token: Callable[[int], None],
+    ) -> Future[list[Sample]]:
+        """Draws one text on the first lane; ``on_token`` is called there with each token."""
+        ids = self.tokens(prompt)
+        limit = self.limit(ids, sampling)
+        seeds = [seed_of(sampling.seed, 0)]
+        compiled = self._grammar(grammar)
+        return self._lanes[0].submit(ids, seeds, sampling, limit, compiled, interrupt, on_token)
+
+    def tokens(self, prompt: str | Sequence[int]) -> list[int]:
+        return self.weights.tokenize(prompt) if isinstance(prompt, str) else list(prompt)
+
+    def limit(self, prompt: Sequence[int], sampling: Sampling) -> int:
+        """Tokens that the answer to ``prompt`` may have.
+
+        Raises:
+            ModelError: Too few are left for an answer, or the prompt is empty.
+        """
+        if not prompt:
+            raise ModelError("the prompt is empty.", file=self.weights.path)
+        left = self.context - len(prompt)
+        if left < min(_SHORTEST_ANSWER, sampling.max_tokens):
+            raise ModelError(
+                f"the conversation has {len(prompt)} tokens and the model's context is "
+                f"{self.context}: no room is left for an answer.",
+                hint="Start a new session from the best sizing, or use a model that reads more.",
+                file=self.weights.path,
+            )
+        return min(left, sampling.max_tokens)
+
+    def _grammar(self, text: str | None) -> Grammar | None:
+        if text is None:
+            return None
+        if text not in self._grammars:
+            if len(self._grammars) >= _GRAMMARS_KEPT:
+                self._grammars.pop(next(iter(self._grammars)))
+            self._grammars[text] = Grammar(self.weights, text)
+        return self._grammars[text]
+
+    def interrupt(self, cancel: CancelToken | None = None) -> Interrupt:
+        """A switch for one call, thrown by ``cancel`` and by ``close``."""
+        interrupt = Interrupt()
+        self._interrupts.add(interrupt)
+        if cancel is not None:
+            cancel.on_cancel(interrupt.set)
+        return interrupt
+
+    def close(self) -> None:
+        """Stops what is being drawn and frees the model."""
+        for interrupt in list(self._interrupts):
+            interrupt.set()
+        for lane in self._lanes:
+            lane.close()
+        self._grammars.clear()
+        self.weights.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def seed_of(seed: int, index: int) -> int:
+    """A seed per text of a group; 0xFFFFFFFF is llama.cpp's word for "any" and is left out."""
+    return (seed * 1_000_003 + index * 7_919) % 0xFFFFFFFF
+
+
+def _gather(
+    jobs: Sequence[Sequence[Future[list[Sample]]]], interrupt: Interrupt
+) -> list[list[list[Sample]]]:
+    """Results in order. A fault in one stops the others before it is raised."""
+    try:
+        return [[part.result() for part in group] for group in jobs]
+    except BaseException:
+        interrupt.set()
+        wait([part for group in jobs for part in group])
+        raise
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1

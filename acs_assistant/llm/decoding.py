@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import weakref
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -145,6 +146,27 @@ class Context:
             self.handle = None
 
 
+class Grammar:
+    """A compiled GBNF grammar, from which each sampler takes a copy.
+
+    Raises:
+        ModelError: ``text`` does not parse.
+    """
+
+    def __init__(self, weights: Weights, text: str) -> None:
+        self.handle: Any = lib.llama_sampler_init_grammar(
+            weights.vocab, text.encode("utf-8"), b"root"
+        )
+        if not self.handle:
+            raise ModelError(
+                f"the grammar does not parse: {last_log_line() or 'llama.cpp gave no reason'}",
+                hint="It needs GBNF with a rule named 'root'.",
+            )
+
+        # Freed with its last user: a text that waits for its lane may outlive a cache of grammars.
+        weakref.finalize(self, lib.llama_sampler_free, self.handle)
+
+
 class Sampler:
     """Draws tokens for one sequence.
 
@@ -152,31 +174,16 @@ class Sampler:
     that one is held against the grammar; the whole vocabulary is masked, and the draw repeated,
     only when it was refused (the scheme of llama.cpp's ``common_sampler``). For plain temperature
     sampling this gives the same distribution as masking first.
-
-    Raises:
-        ModelError: ``grammar`` does not parse.
     """
 
     def __init__(
-        self, weights: Weights, sampling: Sampling, seed: int, grammar: str | None = None
+        self, weights: Weights, sampling: Sampling, seed: int, grammar: Grammar | None = None
     ) -> None:
         self._weights = weights
         self._chain: Any = _chain(sampling, seed)
-        self._grammar: Any = None
-        if grammar is not None:
-            self._grammar = lib.llama_sampler_init_grammar(
-                weights.vocab, grammar.encode("utf-8"), b"root"
-            )
-            if not self._grammar:
-                lib.llama_sampler_free(self._chain)
-                raise ModelError(f"the grammar does not parse: {last_log_line()}")
+        self._grammar: Any = lib.llama_sampler_clone(grammar.handle) if grammar else None
         self._single = np.zeros(1, _CANDIDATE)
         self._single_array = _candidates(self._single)
-
-    def copy_of_grammar(self, source: Sampler) -> None:
-        """Takes over the compiled grammar and its state from ``source``, cheaper than parsing."""
-        if source._grammar:
-            self._grammar = lib.llama_sampler_clone(source._grammar)
 
     def pick(self, context: Context, row: int) -> int | None:
         """The next token; None when the grammar admits no further one."""
@@ -200,9 +207,7 @@ class Sampler:
 
     def _draw_masked(self, context: Context, row: int) -> int | None:
         size = self._weights.vocab_size
-        logits = np.ctypeslib.as_array(
-            lib.llama_get_logits_ith(context.handle, row), shape=(size,)
-        )
+        logits = np.ctypeslib.as_array(lib.llama_get_logits_ith(context.handle, row), shape=(size,))
         candidates = np.zeros(size, _CANDIDATE)
         candidates["id"] = np.arange(size, dtype=np.int32)
         candidates["logit"] = logits
@@ -241,8 +246,3 @@ def _candidates(array: npt.NDArray[np.void]) -> Any:
     """A view on ``array``, which has to outlive it."""
     data = array.ctypes.data_as(ctypes.POINTER(lib.llama_token_data))
     return lib.llama_token_data_array(data=data, size=len(array), selected=-1, sorted=False)
-
-
-def seed_of(seed: int, index: int) -> int:
-    """A seed per text of a group; the value that llama.cpp takes for "any" is left out."""
-    return (seed * 1_000_003 + index * 7_919) % 0xFFFFFFFF

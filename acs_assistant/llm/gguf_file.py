@@ -24,7 +24,8 @@ _VERSIONS: Final = (2, 3)
 _ARRAY_LIMIT: Final = 64
 _STRING, _ARRAY, _BOOL = 8, 9, 7
 _SCALARS: Final[Mapping[int, str]] = {
-    0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<B", 10: "<Q", 11: "<q", 12: "<d",
+    0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<B", 10: "<Q",
+    11: "<q", 12: "<d",
 }  # fmt: skip
 
 # ggml type number: (name, weights in a block, bytes of a block). From ggml-common.h.
@@ -90,7 +91,7 @@ def read_header(path: Path) -> GgufHeader:
     except OSError as error:
         raise ModelError(
             f"cannot be read: {error.strerror or error}.",
-            hint="Check the path and its permissions; `acs-assistant models list` names the known models.",
+            hint="Check the path and its permissions; `acs-assistant models list` names models.",
             file=path,
         ) from error
 

@@ -19,7 +19,6 @@ import llama_cpp.llama_cpp as lib
 from acs_assistant.errors import ModelError
 from acs_assistant.llm.gguf_file import GgufHeader, read_header
 
-_SMALL_MODEL: Final = 300_000_000
 _LOG: Final[collections.deque[str]] = collections.deque(maxlen=40)
 _WARNING: Final = 2
 
@@ -62,15 +61,6 @@ class Interrupt:
     @property
     def is_set(self) -> bool:
         return self._buffer[0] != b"\x00"
-
-
-def default_threads(parameters: int) -> int:
-    """Threads that pay: a small model spends more than four on waiting for each other."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        cores = os.cpu_count() or 1
-    return max(1, min(cores, 4 if parameters < _SMALL_MODEL else 16))
 
 
 class Weights:
@@ -122,7 +112,7 @@ class Weights:
 
     @functools.cached_property
     def control_texts(self) -> tuple[str, ...]:
-        """Text of each control token, such as ``<|im_end|>``: what a message must not smuggle in."""
+        """Text of each control token (``<|im_end|>``), which a message must not smuggle in."""
         return tuple(
             self.piece(token).decode("utf-8", errors="replace")
             for token in range(self.vocab_size)
