@@ -95,6 +95,9 @@ class Settings(_Section):
     session: SessionSettings = Field(default_factory=SessionSettings)
     simulator: SimulatorSettings = Field(default_factory=SimulatorSettings)
     interface: InterfaceSettings = Field(default_factory=InterfaceSettings)
+    keys: dict[str, str] = Field(
+        default_factory=dict, description="Key bindings: the id of a key, and the key to use."
+    )
 
 
 def settings_file() -> Path:
@@ -152,7 +155,11 @@ def save_settings(settings: Settings, path: Path | None = None) -> None:
 
 def _documented_defaults() -> str:
     lines: list[str] = []
-    for name, section in Settings().__dict__.items():
+    for name, field in Settings.model_fields.items():
+        section = getattr(Settings(), name)
+        if not isinstance(section, _Section):
+            lines += [f"# {field.description}", f"[{name}]"]
+            continue
         lines += [f"# {(type(section).__doc__ or '').strip()}", f"[{name}]"]
         for key, field in type(section).model_fields.items():
             value = getattr(section, key)
