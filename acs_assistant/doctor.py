@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from acs_assistant import __version__, paths
+from acs_assistant.errors import AcsError
 
 Status = Literal["ok", "warning", "missing", "optional"]
 """``warning`` works but not well, ``missing`` stops the app, ``optional`` only limits it."""
@@ -110,7 +111,7 @@ def _guarded(name: str, look: Callable[[], Check]) -> Check:
     try:
         return look()
     except Exception as error:  # a check that fails is a finding, not a crash
-        return Check(name, "missing", f"could not be checked: {error}")
+        return Check(name, "warning", f"could not be checked: {error}")
 
 
 def _python() -> Check:
@@ -150,12 +151,16 @@ def _system_install(apt: str, dnf: str, brew: str) -> str:
 
 
 def _ngspice_library() -> Check:
+    from acs_assistant.sim.ngspice import find_library
+
     name = "ngspice library"
     mend = _system_install("libngspice0", "libngspice", "libngspice")
-    from acs_assistant.sim.library import find_library
-
-    path = find_library()
-    fine, answer = _probe(_NGSPICE_PROBE, str(path))
+    try:
+        path = find_library()
+    except AcsError as error:
+        named = os.environ.get("NGSPICE_LIBRARY_PATH")
+        return Check(name, "missing", error.message, error.hint if named else mend)
+    fine, answer = _probe(_NGSPICE_PROBE, path)
     if not fine:
         return Check(name, "missing", f"{path} {answer}", mend)
     return Check(name, "ok", f"ngspice {answer} at {path}")

@@ -67,7 +67,7 @@ has_ngspice_library() {
     [ -n "${NGSPICE_LIBRARY_PATH:-}" ] && [ -e "$NGSPICE_LIBRARY_PATH" ] && return 0
     local place
     for place in /usr/lib /usr/lib64 /usr/lib/*-linux-gnu /usr/local/lib /usr/local/lib64 \
-        /opt/homebrew/lib /home/linuxbrew/.linuxbrew/lib; do
+        /opt/homebrew/lib; do
         for library in "$place"/libngspice.so* "$place"/libngspice*.dylib; do
             [ -e "$library" ] && return 0
         done
