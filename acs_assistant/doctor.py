@@ -190,22 +190,18 @@ def _llama() -> Check:
 
 
 def _device_models() -> Check:
+    from acs_assistant.sim.pdk import find_pdk
+
     name = "device models"
-    root = os.environ.get("PDK_ROOT")
-    if root:
-        pdk = Path(root) / os.environ.get("PDK", "sky130A")
-        if pdk.is_dir():
-            return Check(name, "ok", f"{pdk}, named by PDK_ROOT and PDK")
-        return Check(
-            name,
-            "missing",
-            f"PDK_ROOT and PDK name {pdk}, which is no folder",
-            "Correct or unset PDK_ROOT and PDK.",
-        )
-    folder = paths.pdk_dir() / "sky130"
-    if folder.is_dir():
-        return Check(name, "ok", f"sky130 at {folder}")
-    return Check(name, "missing", f"no sky130 in {folder}", "acs-assistant pdk install sky130")
+    try:
+        pdk = find_pdk("sky130")
+    except AcsError as error:
+        ignored = ""
+        if os.environ.get("PDK_ROOT"):
+            ignored = " PDK_ROOT and PDK are set but hold no sky130.lib.spice."
+        return Check(name, "missing", error.message + ignored, error.hint)
+    origin = "PDK_ROOT and PDK" if pdk.source == "environment" else pdk.folder
+    return Check(name, "ok", f"{pdk.name} {pdk.version} from {origin}")
 
 
 def _language_models() -> Check:

@@ -56,11 +56,16 @@ stamped() {
 }
 
 pdk_present() {
-    [ -n "${PDK_ROOT:-}" ] && [ -d "$PDK_ROOT/${PDK:-sky130A}" ] && return 0
-    local data=${XDG_DATA_HOME:-$HOME/.local/share}
+    local place data
+    for place in combined ngspice; do
+        case ${PDK:-} in
+        sky130*) [ -f "${PDK_ROOT:-}/$PDK/libs.tech/$place/sky130.lib.spice" ] && return 0 ;;
+        esac
+    done
+    data=${XDG_DATA_HOME:-$HOME/.local/share}
     [ "$(uname)" = Darwin ] && [ -z "${XDG_DATA_HOME:-}" ] &&
         data="$HOME/Library/Application Support"
-    [ -d "$data/acs-assistant/pdk/sky130" ]
+    [ -f "$data/acs-assistant/pdk/sky130/sky130.lib.spice" ]
 }
 
 has_ngspice_library() {

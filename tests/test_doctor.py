@@ -55,7 +55,7 @@ def test_missing_device_models_stop_a_session_and_name_the_command() -> None:
 def test_device_models_of_another_installation(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PDK_ROOT", str(home / "nowhere"))
     assert _check("device models").status == "missing"
-    assert "PDK_ROOT" in _check("device models").mend
+    assert "PDK_ROOT" in _check("device models").detail
 
 
 def test_a_wrong_ngspice_library_is_not_believed(

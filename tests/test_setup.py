@@ -88,7 +88,9 @@ def test_a_finished_set_up_is_not_repeated_until_something_changes(checkout: Pat
     (venv / "bin").mkdir(parents=True)
     (venv / "bin" / "python").symlink_to(os.path.realpath(sys.executable))
     (venv / "bin" / "acs-assistant").touch(mode=0o755)
-    (checkout / "home" / ".local/share/acs-assistant/pdk/sky130").mkdir(parents=True)
+    models = checkout / "home" / ".local/share/acs-assistant/pdk/sky130"
+    models.mkdir(parents=True)
+    (models / "sky130.lib.spice").touch()
     (venv / ".acs-run").write_text(_setup(checkout, "key").stdout)
     if sys.platform == "darwin":
         pytest.skip("the data folder is elsewhere")
