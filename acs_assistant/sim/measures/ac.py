@@ -9,7 +9,16 @@ from __future__ import annotations
 import numpy as np
 
 from acs_assistant.sim.measures.registry import measure
-from acs_assistant.sim.vectors import MeasureError, Plot, Run, Vector, at, crossing, decibels, degrees
+from acs_assistant.sim.vectors import (
+    MeasureError,
+    Plot,
+    Run,
+    Vector,
+    at,
+    crossing,
+    decibels,
+    degrees,
+)
 
 
 def _gain(plot: Plot, node: str, input: str) -> Vector:

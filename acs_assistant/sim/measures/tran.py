@@ -43,9 +43,7 @@ def _step(run: Run, node: str, input: str, edge: Direction, plot: str) -> tuple[
         raise MeasureError(f"the input '{input}' has no {edge}ing edge")
     inside = (t > start) & (t < end)
     time = np.concatenate(([start], t[inside], [end]))
-    wave = np.concatenate(
-        ([np.interp(start, t, out)], out[inside], [np.interp(end, t, out)])
-    )
+    wave = np.concatenate(([np.interp(start, t, out)], out[inside], [np.interp(end, t, out)]))
     rise = (wave - wave[0]) * (1.0 if edge == "rise" else -1.0)
     swing = float(drive.max() - drive.min())
     if rise[-1] < 0.05 * swing:
@@ -134,7 +132,7 @@ def propagation_delay(run: Run, node: str, input: str, plot: str = "") -> float:
             delays.append((direction, later[0] - start))
     if not delays:
         raise MeasureError("the output does not answer the input")
-    firsts = {direction: delay for direction, delay in reversed(delays)}
+    firsts = dict(reversed(delays))
     return max(firsts.values())
 
 
@@ -154,9 +152,7 @@ def oscillation_frequency(run: Run, node: str, start: float = 0.0, plot: str = "
 
 
 @measure(unit="%", analysis="tran")
-def thd(
-    run: Run, node: str, frequency: float, harmonics: float = 9.0, plot: str = ""
-) -> float:
+def thd(run: Run, node: str, frequency: float, harmonics: float = 9.0, plot: str = "") -> float:
     """Total harmonic distortion, percent, over the last whole period of the record.
 
     The root of the sum of squares of harmonics 2 to ``harmonics`` over the fundamental. The record

@@ -1,0 +1,271 @@
+"""Device models of a PDK, split by device and kept in the cache, read only as far as needed.
+
+A library such as SKY130's takes ngspice seconds to read for a single transistor. Here it is read
+once: each device's subcircuit goes to a file of its own, the global parameters of each corner to
+another. Expressions stay expressions; the flattener evaluates those of the bins in use, so any
+corner, and any draw of the process, comes from the same files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from acs_assistant.errors import PdkError
+from acs_assistant.sim.cells import Cell, ModelBin, compile_cell, compile_model, model_base
+from acs_assistant.sim.expressions import (
+    Expression,
+    ExpressionError,
+    compile_expression,
+    namespace,
+    parse_number,
+)
+from acs_assistant.sim.spice import Line, Scope, logical_lines, parse
+
+_FORMAT = 1
+_CORNER_IDS = itertools.count(1)
+
+
+def read_library(path: Path, section: str) -> list[Line]:
+    """The lines of one ``.lib`` section with every include opened.
+
+    Raises:
+        PdkError: A file or the section is missing.
+    """
+    return list(_open(path, section, {}, 0))
+
+
+def _open(path: Path, section: str, seen: dict[Path, list[Line]], depth: int) -> Iterable[Line]:
+    if depth > 30:
+        raise PdkError("the library's files include each other without end.", file=path)
+    lines = seen.get(path)
+    if lines is None:
+        try:
+            lines = logical_lines(path.read_text(errors="replace"), str(path))
+        except OSError as error:
+            raise PdkError(f"cannot read the library: {error.strerror}.", file=path) from None
+        seen[path] = lines
+    inside = not section
+    found = inside
+    for line in lines:
+        words = line.text.split()
+        first = words[0]
+        if first == ".lib" and len(words) == 2 and section:
+            inside = words[1].lower() == section.lower()
+            found = found or inside
+        elif first == ".endl":
+            inside = not section
+        elif not inside:
+            continue
+        elif first in (".include", ".inc") or (first == ".lib" and len(words) == 3):
+            name = line.text.split(None, 1)[1].rsplit(None, 1) if first == ".lib" else None
+            target = (name[0] if name else line.text.split(None, 1)[1]).strip("\"' ")
+            inner = name[1] if name else ""
+            yield from _open((path.parent / target).resolve(), inner, seen, depth + 1)
+        else:
+            yield line
+    if not found:
+        raise PdkError(f"the library has no section '{section}'.", file=path)
+
+
+def build_index(library: Path, corner: str, folder: Path) -> Path:
+    """Splits one section of a library into files of its own; returns the section's folder.
+
+    Does nothing when that was done before for the same file, corner and format.
+    """
+    stamp = library.stat()
+    identity = f"{_FORMAT}|{library.resolve()}|{stamp.st_size}|{stamp.st_mtime_ns}|{corner}"
+    target = folder / f"{corner}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    if (target / "globals.json").exists():
+        return target
+    lines = read_library(library, corner)
+    netlist = parse(lines, lambda line: [])
+    devices = folder / "devices"
+    try:
+        devices.mkdir(parents=True, exist_ok=True)
+        target.mkdir(parents=True, exist_ok=True)
+        names = {}
+        for name, scope in netlist.top.subckts.items():
+            text = json.dumps(_packed(scope), separators=(",", ":"))
+            digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+            _write(devices / f"{digest}.json", text)
+            names[name] = digest
+        whole = {
+            "parameters": netlist.top.parameters,
+            "models": {k: v.text for k, v in netlist.top.models.items()},
+            "cells": names,
+            "scale": _scale(netlist.dots),
+        }
+        _write(target / "globals.json", json.dumps(whole, separators=(",", ":")))
+    except OSError as error:
+        raise PdkError(
+            f"cannot keep the prepared device models: {error.strerror}.",
+            hint="Free some space, or set XDG_CACHE_HOME to a folder that can be written.",
+            file=folder,
+        ) from None
+    return target
+
+
+def _write(path: Path, text: str) -> None:
+    if path.exists():
+        return
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def _scale(dots: Iterable[Line]) -> float:
+    for line in dots:
+        if line.text.startswith(".option") and "scale" in line.text:
+            value = line.text.split("scale", 1)[1].lstrip(" =").split()[0]
+            return parse_number(value) or 1.0
+    return 1.0
+
+
+def _packed(scope: Scope) -> dict[str, Any]:
+    return {
+        "name": scope.name,
+        "ports": scope.ports,
+        "header": scope.header,
+        "parameters": scope.parameters,
+        "cards": [line.text for line in scope.cards],
+        "models": [
+            [name, *compile_model(line, frozenset()).edges, line.text]
+            for name, line in scope.models.items()
+        ],
+        "subckts": [_packed(inner) for inner in scope.subckts.values()],
+    }
+
+
+class Library:
+    """Device models of one corner, ready for the flattener; files are read when first needed.
+
+    Args:
+        folder: What ``build_index`` gave.
+        process: Functions for random draws of the global (process) parameters; None for nominal.
+        switches: Global parameters to set ("mc_mm_switch": 1).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        switches: Mapping[str, float] | None = None,
+        process: Mapping[str, Any] | None = None,
+        cells: dict[str, Cell] | None = None,
+    ) -> None:
+        self._folder = folder
+        raw = json.loads((folder / "globals.json").read_text())
+        self._digests: dict[str, str] = raw["cells"]
+        self._raw_models: dict[str, str] = raw["models"]
+        self._models: dict[str, list[ModelBin]] = {}
+        self._cells: dict[str, Cell] = {} if cells is None else cells
+        self._scale = float(raw["scale"])
+        self._shared = _evaluate(raw["parameters"], switches or {}, process or {})
+        self._shared["__corner__"] = 0 if process else next(_CORNER_IDS)
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        return self._shared
+
+    @property
+    def scale(self) -> float:
+        return self._scale
+
+    @property
+    def names(self) -> list[str]:
+        """Every device."""
+        return sorted(self._digests)
+
+    def cell(self, name: str) -> Cell | None:
+        digest = self._digests.get(name)
+        if digest is None:
+            return None
+        cell = self._cells.get(digest)
+        if cell is None:
+            text = (self._folder.parent / "devices" / f"{digest}.json").read_text()
+            cell = self._cells[digest] = _unpacked(json.loads(text))
+        return cell
+
+    def model(self, name: str) -> list[ModelBin] | None:
+        if not self._models:
+            for full, text in self._raw_models.items():
+                line = Line(text, "device models", 0)
+                entry = compile_model(line, frozenset())
+                self._models.setdefault(model_base(full), []).append(entry)
+        return self._models.get(name)
+
+
+def _evaluate(
+    texts: Mapping[str, str], switches: Mapping[str, float], process: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Global parameters, each after those that it needs; random ones drawn once."""
+    shared = namespace()
+    shared.update(process)
+    expressions: dict[str, Expression] = {}
+    for name, text in texts.items():
+        try:
+            expressions[name] = compile_expression(str(switches.get(name, text)))
+        except ExpressionError:
+            continue
+    waiting: set[str] = set()
+
+    def value(name: str) -> None:
+        if f"p_{name}" in shared or name in waiting:
+            return
+        waiting.add(name)
+        for needed in sorted(expressions[name].names):
+            if needed in expressions:
+                value(needed)
+        try:
+            shared[f"p_{name}"] = expressions[name]({}, shared)
+        except ExpressionError:
+            return
+
+    for name in expressions:
+        value(name)
+    return shared
+
+
+def _unpacked(raw: Mapping[str, Any]) -> Cell:
+    name = str(raw["name"])
+    origin = Line("", name, 0)
+    scope = Scope(name, tuple(raw["ports"]), raw["header"], raw["parameters"], origin=origin)
+    scope.cards = [Line(text, name, 0) for text in raw["cards"]]
+    cell = compile_cell(scope, library=True)
+    local = frozenset({*scope.header, *scope.parameters})
+    for full, lmin, lmax, wmin, wmax, text in raw["models"]:
+        entry = ModelBin(Line(text, name, 0), local, (lmin, lmax, wmin, wmax))
+        cell.models.setdefault(model_base(full), []).append(entry)
+    for packed in raw["subckts"]:
+        inner = _unpacked(packed)
+        inner.parent = cell
+        cell.subckts[inner.name] = inner
+    return cell
+
+
+class EmptyLibrary:
+    """No device models: for circuits that bring their own."""
+
+    def __init__(self) -> None:
+        self._shared = namespace()
+        self._shared["__corner__"] = next(_CORNER_IDS)
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        return self._shared
+
+    @property
+    def scale(self) -> float:
+        return 1.0
+
+    def cell(self, name: str) -> Cell | None:
+        return None
+
+    def model(self, name: str) -> list[ModelBin] | None:
+        return None
