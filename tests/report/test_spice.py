@@ -1,0 +1,271 @@
+"""The exported deck: one file, every testbench, plain ngspice.
+
+A toy circuit on level-1 models shows what merging must keep; the shipped circuits are compared with
+the simulator in ``test_spice_circuits.py``.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from acs_assistant.domain import Circuit, Conditions, Metric, Parameter, Testbench
+from acs_assistant.errors import CircuitError, InputError, PdkError
+from acs_assistant.report.cards import command, read_testbench
+from acs_assistant.report.spice import deck, session_deck, write_deck
+from tests.report import session
+
+LIBRARY = """* models
+.lib tt
+.model nch nmos level=1 vto=0.5 kp=200u lambda=0.05 tox=10n
+.endl tt
+.lib ss
+.model nch nmos level=1 vto=0.6 kp=150u lambda=0.05 tox=10n
+.endl ss
+"""
+NETLIST = """* one transistor
+.subckt amp in out vdd vss w_in=1u r_l=1k
+.include parts.spice
+M1 mid in vss vss nch w={w_in} l=1u
+R1 out mid 1
+RL vdd out {r_l}
+.ends amp
+.end
+"""
+TB_AC = """Small signal, and a title with 'quotes' {braces} $ too
+.lib "devices.lib.spice" tt
+.include netlist.spice
+.param supply=1.8 load=1p w_in=10u
++ r_l=10k
+.param level={supply/3 + 0.1} points=20
+.temp 27
+Vdd vdd 0 {supply} $ the supply
+Vin in 0 {level} ac 1
+Xdut in out vdd 0 amp w_in={w_in}
++ r_l={r_l}
+Cl out 0 {load}
+.nodeset v(out)={supply/2} v(xdut.mid)=0.9
+.op
+.noise v(out) Vin dec 5 10 1meg
+.ac dec {points} 1 10g
+.meas ac gain_1k find vdb(out) at=1k
+.dc Vin 0 {supply} 0.01
+.meas dc trip when v(out)=0.9
+.print ac v(out)
+.end
+"""
+TB_TRAN = """Step
+.lib "devices.lib.spice" tt
+.include netlist.spice
+.param supply=1.8 load=1p w_in=10u r_l=10k level=0.55
+.temp 27
+Vdd vdd 0 {supply}
+Vin in 0 pulse({level} {level+0.1} 10n 1n 1n 200n 400n)
+Xdut in out vdd 0 amp w_in={w_in} r_l={r_l}
+Cl out 0 {load}
+.ic v(out)=1.7
+.tran 1n 150n
+.meas tran low min v(out)
+.end
+"""
+SCRIPTS = {
+    "gain": ["setplot ac1", "let gain = vdb(out)[0]"],
+    "current": ["setplot op1", "let current = -i(vdd)"],
+    "drain": ["setplot op1", "let drain = v(xdut.mid)"],
+    "gm": ["setplot op1", "let gm = @m.xdut.m1[gm]"],
+    "noise": ["setplot noise2", "let noise = onoise_total"],
+    "gain_1k": ["setplot ac1"],
+    "trip": ["setplot dc1"],
+    "low": ["setplot tran1"],
+    "start": ["setplot tran1", "let start = v(out)[0]"],
+}
+
+
+def script(metric: Metric) -> list[str]:
+    return [*SCRIPTS[metric.name], f"print {metric.name}"]
+
+
+@pytest.fixture
+def circuit(tmp_path: Path) -> Circuit:
+    folder = tmp_path / "amp"
+    folder.mkdir()
+    files = {"netlist.spice": NETLIST, "tb_ac.spice": TB_AC, "tb_tran.spice": TB_TRAN,
+             "parts.spice": "* nothing but a comment\n"}  # fmt: skip
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    (tmp_path / "devices.lib.spice").write_text(LIBRARY)
+
+    def metric(metric: str, testbench: str, **arguments: str) -> Metric:
+        return Metric(metric, "", testbench, "any", arguments)
+
+    return Circuit(
+        name="amp",
+        title="Amp\n.model evil",
+        pdk="generic",
+        category="",
+        description="",
+        path=folder,
+        parameters=(
+            Parameter("w_in", "m", 1e-6, 1e-4, 1e-8, role="width\n.end", devices=("M1",)),
+            Parameter("r_l", "Ohm", 1e3, 1e5, 1.0),
+        ),
+        metrics=(
+            metric("gain", "ac", node="out"),
+            metric("current", "ac", source="Vdd"),
+            metric("drain", "ac", node="xdut.mid"),
+            metric("gm", "ac"),
+            metric("noise", "ac"),
+            metric("gain_1k", "ac", name="gain_1k"),
+            metric("trip", "ac", name="trip"),
+            metric("low", "tran", name="low"),
+            metric("start", "tran", node="out"),
+        ),
+        specs=(),
+        conditions=Conditions(),
+        netlist=NETLIST,
+        testbenches=(
+            Testbench("ac", folder / "tb_ac.spice", TB_AC),
+            Testbench("tran", folder / "tb_tran.spice", TB_TRAN),
+        ),
+    )
+
+
+def ngspice(path: Path, folder: Path) -> dict[str, float]:
+    """Runs plain ngspice in an empty folder; every ``name = value`` that it printed."""
+    program = shutil.which("ngspice")
+    if program is None:
+        pytest.skip("the program ngspice is not installed")
+    done = subprocess.run(
+        ["prlimit", "--as=2000000000", program, "-b", str(path)],
+        cwd=folder, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = re.findall(r"^(\w+)\s*=\s*([-+\d.e]+)", done.stdout, re.MULTILINE)
+    return {name: float(value) for name, value in found}
+
+
+CONDITIONS = Conditions(supply=1.62, temperature=85.0, load=2.5e-12, corner="ss")
+SIZING = {"w_in": 12.34e-6, "r_l": 8.2e3}
+
+
+def alone(circuit: Circuit, bench: Testbench, tmp_path: Path) -> dict[str, float]:
+    """The testbench as its author wrote it, sized with an editor, in plain ngspice."""
+    text = bench.text.replace(".end\n", "")
+    text = text.replace('"devices.lib.spice" tt', f'"{tmp_path}/devices.lib.spice" ss')
+    text = text.replace(".temp 27", ".temp 85")
+    text += ".param supply=1.62 load=2.5p w_in=12.34u r_l=8.2k\n.control\nset numdgt=10\nrun\n"
+    for kind, line in re.findall(r"\n\.(meas (?:ac|dc|tran)) (.*)", bench.text):
+        text += f"setplot {kind.split()[1]}1\n{kind} {line}\n"
+    for metric in circuit.metrics:
+        if metric.testbench == bench.name:
+            text += "\n".join(script(metric)) + "\n"
+    path = circuit.path / f"alone_{bench.name}.spice"
+    path.write_text(text + "quit 0\n.endc\n.end\n")
+    return ngspice(path, circuit.path)
+
+
+def test_one_deck_measures_what_each_testbench_does_alone(circuit: Circuit, tmp_path: Path) -> None:
+    path = tmp_path / "deck.spice"
+    path.write_text(deck(circuit, SIZING, CONDITIONS, tmp_path / "devices.lib.spice", script))
+    empty = tmp_path / "elsewhere"
+    empty.mkdir()
+    merged = ngspice(path, empty)
+    names = {metric.name for metric in circuit.metrics}
+    assert names <= set(merged)
+    for bench in circuit.testbenches:
+        expected = alone(circuit, bench, tmp_path)
+        for name in names & set(expected):
+            assert merged[name] == pytest.approx(expected[name], rel=1e-6), name
+            names.discard(name)
+    assert not names, "every metric was compared"
+
+
+def test_the_deck_is_one_file_with_sizes_to_edit(circuit: Circuit, tmp_path: Path) -> None:
+    library = tmp_path / "devices.lib.spice"
+    text = deck(circuit, SIZING, CONDITIONS, library, script, ["note\n.quit"])
+    assert f'.lib "{library}" ss' in text
+    assert ".param w_in=12.34u $ width .end, M1" in text
+    assert ".param supply=1.62" in text and ".temp 85" in text
+    cards = [line.split()[0] for line in text.lower().splitlines() if line.startswith(".")]
+    assert cards.count(".end") == 1 and cards[-1] == ".end"
+    assert not {".include", ".model", ".quit", ".print"} & set(cards)
+    assert cards.count(".lib") == 1
+
+
+def test_device_models_in_a_folder_with_a_space(circuit: Circuit, tmp_path: Path) -> None:
+    folder = tmp_path / "Application Support"
+    folder.mkdir()
+    _, _, ss = LIBRARY.partition(".lib ss\n")
+    (folder / "slow models.spice").write_text(ss.removesuffix(".endl ss\n"))
+    library = folder / "devices.lib.spice"
+    library.write_text('.lib tt\n.endl tt\n.lib ss\n.include "slow models.spice"\n.endl ss\n')
+    there, plain = tmp_path / "a deck.spice", tmp_path / "plain.spice"
+    there.write_text(deck(circuit, SIZING, CONDITIONS, library, script))
+    plain.write_text(deck(circuit, SIZING, CONDITIONS, tmp_path / "devices.lib.spice", script))
+    assert ngspice(there, tmp_path) == ngspice(plain, tmp_path)
+    with pytest.raises(PdkError, match="cannot be read"):
+        deck(circuit, SIZING, CONDITIONS, folder / "gone" / "devices.lib.spice", script)
+
+
+def test_a_parameter_with_two_values_stays_with_its_testbench(
+    circuit: Circuit, tmp_path: Path
+) -> None:
+    text = deck(circuit, SIZING, CONDITIONS, tmp_path / "devices.lib.spice", script)
+    body = text.split(".subckt tb_tran")[1].split(".ends")[0]
+    assert ".param level=0.55" in body
+    assert ".param points=20" in text.split(".subckt tb_ac")[0]
+
+
+def test_bad_sizing(circuit: Circuit, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="r_l"):
+        deck(circuit, {"w_in": 1e-5}, CONDITIONS, tmp_path / "devices.lib.spice", script)
+
+
+@pytest.mark.parametrize(
+    "card", [".control\nshell rm x\n.endc", ".pz in 0 out 0 vol pz", ".if (1)"]
+)
+def test_cards_that_cannot_be_exported(circuit: Circuit, tmp_path: Path, card: str) -> None:
+    bench = replace(circuit.testbenches[1], text=f"title\nR1 a 0 1\n{card}\n")
+    with pytest.raises(CircuitError, match=r"tb_tran\.spice:3: .*may not hold"):
+        deck(replace(circuit, testbenches=(bench,)), SIZING, CONDITIONS, tmp_path / "l", script)
+    with pytest.raises(CircuitError, match=r"netlist\.spice:1"):
+        deck(replace(circuit, netlist=".control\n"), SIZING, CONDITIONS, tmp_path / "l", script)
+
+
+def test_commands_carry_the_names_of_the_deck() -> None:
+    cards = read_testbench(Testbench("My tb", Path("tb.spice"), TB_AC))
+    expressions: dict[str, str] = {}
+    commands = [command(cards, card, expressions) for card in cards.analyses]
+    assert commands == [
+        "op",
+        "dc v.xtb_my_tb.vin 0 $&acs_1 0.01",
+        "ac dec $&acs_2 1 10g",
+        "noise v(xtb_my_tb.out) v.xtb_my_tb.vin dec 5 10 1meg",
+    ]
+    assert expressions == {"acs_1": "supply", "acs_2": "points"}
+    assert cards.parameters == {
+        "supply": "1.8", "load": "1p", "w_in": "10u", "r_l": "10k", "level": "{supply/3 + 0.1}",
+        "points": "20",
+    }  # fmt: skip
+    assert cards.outside("v(a) v(b,0)") == "v(xtb_my_tb.a) v(xtb_my_tb.b,0)"
+    assert cards.nodes == {"in", "out", "vdd"}
+    assert cards.aliases({"out", "vdd", "0", "amp"}) == [
+        "let out = xtb_my_tb.out",
+        "let vdd = xtb_my_tb.vdd",
+        "let vdd#branch = v.xtb_my_tb.vdd#branch",
+    ]
+
+
+def test_session_deck_says_what_was_measured(tmp_path: Path) -> None:
+    write_deck(session.record(), tmp_path / "x.lib.spice", lambda _metric: [], tmp_path / "d.spice")
+    text = (tmp_path / "d.spice").read_text()
+    assert "* Session s1, turn 4, made 2026-01-02T03:04:05+00:00 by ACS Assistant 0.1" in text
+    assert "* gbw >= 10meg Hz: 12meg Hz at tt, met" in text
+    assert ".param w_in=50u" in text
+    with pytest.raises(InputError, match="no simulated turn"):
+        session_deck(replace(session.record(), turns=()), tmp_path, lambda _metric: [])
