@@ -29,6 +29,7 @@ _DEFAULT_CONTEXT: Final = 8192
 _SHORTEST_ANSWER: Final = 32
 _GRAMMARS_KEPT: Final = 32
 _WIDEST_GROUP: Final = 64
+_MOST_LANES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +198,9 @@ class BatchSampler:
         path: The GGUF.
         context: Tokens that prompt and answer may have together; what the model was trained for,
             and at most 8192, by default.
-        lanes: Threads with a context each; by default one per core for a model under 100 million
-            parameters and one otherwise.
-        threads: Threads inside a lane; by default the cores divided by the lanes.
+        threads: Cores to use; all by default.
+        lanes: Threads with a context each, over which the cores are divided; by default one per
+            core (at most 8) for a model under 100 million parameters, and one otherwise.
 
     Raises:
         ModelError: The file is damaged or llama.cpp cannot load it.
@@ -210,15 +211,15 @@ class BatchSampler:
         path: Path,
         *,
         context: int | None = None,
-        lanes: int | None = None,
         threads: int | None = None,
+        lanes: int | None = None,
     ) -> None:
         self.weights = Weights(path)
-        cores = _cores()
+        cores = threads or _cores()
         small = self.weights.header.parameters < _SMALL_MODEL
-        count = lanes or (cores if small else 1)
+        count = lanes or (min(cores, _MOST_LANES) if small else 1)
         self.context = context or min(self.weights.trained_context, _DEFAULT_CONTEXT)
-        self._lanes = [_Lane(self.weights, threads or max(1, cores // count)) for _ in range(count)]
+        self._lanes = [_Lane(self.weights, max(1, cores // count)) for _ in range(count)]
         self._grammars: dict[str, Grammar] = {}
         self._interrupts: weakref.WeakSet[Interrupt] = weakref.WeakSet()
 

@@ -29,18 +29,14 @@ For each call return its name and arguments inside <tool_call></tool_call>:
 
 CHATML: Final = """\
 {%- for message in messages -%}
-<|im_start|>{{ message.role }}
-{{ message.content or '' }}
-{%- for call in message.tool_calls or [] %}
-<tool_call>
-{{ {'name': call.function.name, 'arguments': call.function.arguments} | tojson }}
-</tool_call>
+{{- '<|im_start|>' + message.role + '\\n' + (message.content or '') -}}
+{%- for call in message.tool_calls or [] -%}
+{%- set function = {'name': call.function.name, 'arguments': call.function.arguments} -%}
+{{- '\\n<tool_call>\\n' + (function | tojson) + '\\n</tool_call>' -}}
 {%- endfor -%}
-<|im_end|>
-{% endfor -%}
-{%- if add_generation_prompt -%}
-<|im_start|>assistant
-{% endif -%}
+{{- '<|im_end|>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}
 """
 """What is used for a GGUF that carries no template."""
 
@@ -74,9 +70,11 @@ class ChatTemplate:
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _refuse
         environment.globals["strftime_now"] = lambda layout: datetime.now().strftime(layout)
-        self._source = source or CHATML
+        # A template that speaks of tools either lists them or belongs to a model that was trained
+        # on one fixed tool; any other model has to be told.
+        self._guide = "tool" not in source
         try:
-            self._template = environment.from_string(self._source)
+            self._template = environment.from_string(source or CHATML)
         except jinja2.TemplateError as error:
             raise self._error(error) from error
 
@@ -87,7 +85,7 @@ class ChatTemplate:
             ModelError: The template fails on these messages.
         """
         plain = [self._plain(message) for message in messages]
-        if tools and "tools" not in self._source:
+        if tools and self._guide:
             plain = _with_tool_guide(plain, tools)
         try:
             text = self._template.render(

@@ -25,14 +25,22 @@ class LlamaCppModel:
         info: What is recorded with each turn (``models.open_model`` fills it in).
         path: The GGUF.
         context: Tokens of prompt and answer; the model's own limit, at most 8192, by default.
+        threads: Cores to use; all by default.
 
     Raises:
         ModelError: The file is damaged, llama.cpp cannot load it, or its template is broken.
     """
 
-    def __init__(self, info: ModelInfo, path: Path, *, context: int | None = None) -> None:
+    def __init__(
+        self,
+        info: ModelInfo,
+        path: Path,
+        *,
+        context: int | None = None,
+        threads: int | None = None,
+    ) -> None:
         self._info = info
-        self._sampler = BatchSampler(path, context=context)
+        self._sampler = BatchSampler(path, context=context, threads=threads)
         weights = self._sampler.weights
         self._template = ChatTemplate(
             weights.chat_template,

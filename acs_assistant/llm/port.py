@@ -1,8 +1,8 @@
 """What the rest of the app needs of a language model: messages in, assistant text out.
 
-Text is the assistant's message as one string in the model's own markup: ``<think>...</think>``, free
-text, ``<tool_call>{...}</tool_call>``. An adapter to a server puts reasoning and tool calls back
-into that form, so that ``prompting.parse`` serves every model.
+Text is the assistant's message as one string in the model's own markup: ``<think>...</think>``,
+free text, ``<tool_call>{...}</tool_call>``. An adapter to a server puts reasoning and tool calls
+back into that form, so that ``prompting.parse`` serves every model.
 """
 
 from __future__ import annotations
