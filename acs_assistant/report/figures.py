@@ -70,7 +70,7 @@ def progress(record: SessionRecord) -> Figure:
     values = np.array([score.value for score in scores])
     met = np.array([score.met for score in scores])
     with style():
-        figure, axes = _blank(6.4, 3.0)
+        figure, axes = _blank(5.4, 3.0)
         axes.step(
             count, np.maximum.accumulate(values), where="post", color=BLUE, label="best so far"
         )
@@ -83,7 +83,7 @@ def progress(record: SessionRecord) -> Figure:
             xlim=(0.5, max(record.budget, len(scores)) + 0.5),
         )
         floor = min(0.9, float(values.min()))
-        axes.set_ylim(max(0.0, floor - 0.05), 1.02)
+        axes.set_ylim(max(-0.03, floor - 0.05), 1.03)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(loc="lower right")
     return figure
@@ -147,7 +147,7 @@ def bode(record: SessionRecord) -> Figure:
     with style():
         from matplotlib.figure import Figure as Canvas
 
-        figure = Canvas(figsize=(6.4, 4.2))
+        figure = Canvas(figsize=(5.4, 4.0))
         upper, lower = figure.subplots(2, 1, sharex=True)
         upper.semilogx(response.frequency, response.gain_db, color=BLUE)
         upper.axhline(0, color=INK, linewidth=0.8)
@@ -171,7 +171,7 @@ def step(record: SessionRecord) -> Figure:
     if waveform is None:
         raise InputError(f"session {record.id} holds no transient to draw.")
     with style():
-        figure, axes = _blank(6.4, 3.0)
+        figure, axes = _blank(5.4, 3.0)
         time = np.array(waveform.x) * 1e6
         lines = zip(_voltages(waveform), ("-", "--", "-.", ":"), (BLUE, ORANGE, GREEN, GREY),
                     strict=False)  # fmt: skip
@@ -220,6 +220,27 @@ def pareto(record: SessionRecord, x: str, y: str) -> Figure:
     return figure
 
 
+def tradeoff(record: SessionRecord) -> Figure:
+    """The objective against the first spec that pulls the other way, as ``pareto`` draws it.
+
+    Raises:
+        InputError: The circuit has no objective or no such spec, or under three simulations.
+    """
+    circuit = record.task.circuit
+    if circuit.objective is None or len(record.simulated) < 3:
+        raise InputError(f"session {record.id} has no trade-off to draw.")
+    cost = circuit.metric(circuit.objective.metric)
+    rivals = [
+        metric.name
+        for metric in (circuit.metric(spec.metric) for spec in record.task.specs)
+        if metric.better not in ("neither", cost.better)
+    ]
+    if not rivals:
+        raise InputError(f"no spec of session {record.id} pulls against {cost.name}.")
+    speeds = [name for name in rivals if circuit.metric(name).unit == "Hz"]
+    return pareto(record, cost.name, (speeds or rivals)[0])
+
+
 def undominated(points: np.ndarray, metrics: Sequence[Metric]) -> np.ndarray:
     """Indices of the rows of ``points`` (n, 2) that no other row beats in both metrics.
 
@@ -240,6 +261,7 @@ FIGURES: dict[str, Callable[[SessionRecord], Figure]] = {
     "margins": margins,
     "bode": bode,
     "step": step,
+    "tradeoff": tradeoff,
 }
 
 

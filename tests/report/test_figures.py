@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acs_assistant.domain import Metric, Waveform
+from acs_assistant.domain import Metric, Objective, Waveform
 from acs_assistant.errors import InputError
 from acs_assistant.report import figures
 from acs_assistant.report.response import find_response, response
@@ -91,6 +91,18 @@ def test_pareto_joins_the_undominated() -> None:
     figure = figures.pareto(session.record(), "power", "gbw")
     assert {"power (W)", "gbw (Hz)"} <= set(words(figure).split("\n"))
     assert list(figure.axes[0].lines[0].get_xdata()) == [2e-4, 2.1e-4, 3.5e-4]
+
+
+def test_tradeoff_sets_the_objective_against_speed() -> None:
+    record = session.record()
+    with pytest.raises(InputError, match="no trade-off"):
+        figures.tradeoff(record)
+    circuit = replace(record.task.circuit, objective=Objective("power"))
+    record = replace(record, task=replace(record.task, circuit=circuit))
+    assert {"power (W)", "gbw (Hz)"} <= set(words(figures.tradeoff(record)).split("\n"))
+    only = replace(record, task=replace(record.task, specs=(session.SPECS[2],)))
+    with pytest.raises(InputError, match="pulls against power"):
+        figures.tradeoff(only)
 
 
 def test_undominated() -> None:
