@@ -13,6 +13,7 @@ from acs_assistant.domain import Decision, Proposal, Sizing, Spec, Task, Turn
 from acs_assistant.engine.evaluate import best_turn, evaluate, rescored
 from acs_assistant.engine.gate import AutoGate, Gate
 from acs_assistant.engine.proposers import Prompted, Proposer
+from acs_assistant.engine.specs import check_specs
 from acs_assistant.errors import AcsError, InputError
 from acs_assistant.events import (
     Decided,
@@ -98,6 +99,12 @@ class Session:
     @property
     def budget(self) -> int:
         return self._record.budget
+
+    @property
+    def model(self) -> str | None:
+        """Name of the language model that proposes; None before it is opened, or without one."""
+        info = self._proposer.model if self._proposer is not None else None
+        return info.name if info is not None else None
 
     @property
     def running(self) -> bool:
@@ -286,7 +293,7 @@ class Session:
         Raises:
             InputError: No specs, an unknown metric, or one named twice with the same relation.
         """
-        check_specs(self.task, specs)
+        check_specs(self.task.circuit, specs)
         self._store.set_specs(self.id, specs)
         self._note(task=replace(self.task, specs=tuple(specs)))
 
@@ -423,18 +430,6 @@ class Session:
         if head is None:
             return ""
         return head.evaluation.error if head.evaluation is not None else head.proposal.error
-
-
-def check_specs(task: Task, specs: Sequence[Spec]) -> None:
-    """Raises InputError for specs that this circuit cannot be held against."""
-    if not specs:
-        raise InputError("a session needs at least one spec.")
-    seen: set[tuple[str, str]] = set()
-    for spec in specs:
-        task.circuit.metric(spec.metric)
-        if (spec.metric, spec.relation) in seen:
-            raise InputError(f"'{spec.metric} {spec.relation}' is given twice.")
-        seen.add((spec.metric, spec.relation))
 
 
 def _previous(history: Sequence[Turn]) -> Sizing:

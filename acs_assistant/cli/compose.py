@@ -1,0 +1,83 @@
+"""Builds the concrete parts behind ``Services``. Each is imported when it is first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from acs_assistant import paths
+from acs_assistant.config import Settings, load_settings, save_settings
+from acs_assistant.engine.services import Services
+
+if TYPE_CHECKING:
+    from acs_assistant.domain import Circuit, Task
+    from acs_assistant.llm.port import LanguageModel
+    from acs_assistant.optimizers.port import Optimizer
+    from acs_assistant.sim.port import Simulator
+
+
+def build_services(settings: Settings | None = None) -> Services:
+    """Everything that a session needs; opens the database, and nothing else yet.
+
+    Raises:
+        ConfigError: The settings cannot be read.
+        StorageError: The database cannot be used.
+    """
+    from acs_assistant.optimizers import OPTIMIZERS
+    from acs_assistant.storage.store import Store
+
+    settings = load_settings() if settings is None else settings
+    return Services(
+        settings=settings,
+        store=Store(paths.database()),
+        list_circuits=_list_circuits,
+        load_circuit=_load_circuit,
+        list_models=_list_models,
+        open_model=_open_model,
+        make_simulator=lambda: make_simulator(settings),
+        make_optimizer=_make_optimizer,
+        optimizers=OPTIMIZERS,
+        save_settings=save_settings,
+    )
+
+
+def make_simulator(settings: Settings | None = None) -> Simulator:
+    """The ngspice workers.
+
+    Raises:
+        SimulatorError, PdkError: ngspice or the device models are missing.
+    """
+    from acs_assistant import sim
+
+    chosen = (settings or load_settings()).simulator
+    return sim.make_simulator(chosen.workers or None, timeout=chosen.timeout, store=True)
+
+
+def _list_circuits() -> Sequence[Any]:
+    from acs_assistant.library import list_circuits
+
+    return list_circuits()
+
+
+def _load_circuit(name: str) -> Circuit:
+    from acs_assistant.library import load_circuit
+
+    return load_circuit(name)
+
+
+def _list_models() -> Sequence[Any]:
+    from acs_assistant.llm import list_models
+
+    return list_models()
+
+
+def _open_model(name: str) -> LanguageModel:
+    from acs_assistant.llm import open_model
+
+    return open_model(name)
+
+
+def _make_optimizer(name: str, task: Task, seed: int, budget: int) -> Optimizer:
+    from acs_assistant.optimizers import make_optimizer
+
+    return make_optimizer(name, task, seed, budget)

@@ -1,0 +1,147 @@
+"""``acs-assistant solve``: a design run without a screen, saved like any session."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from acs_assistant.cli.output import json_option, print_json, progress, say, table
+
+if TYPE_CHECKING:
+    from acs_assistant.cancel import CancelToken
+    from acs_assistant.domain import Task
+    from acs_assistant.engine.session import Session
+    from acs_assistant.events import Event
+
+
+@click.command()
+@click.argument("circuit")
+@click.option(
+    "--spec",
+    "specs",
+    multiple=True,
+    metavar="SPEC",
+    help="A spec such as 'gbw>=20meg' or 'offset==0+-1m'; may be repeated. "
+    "Any --spec replaces all of the circuit's default specs.",
+)
+@click.option("--budget", type=click.IntRange(min=1), help="Simulations to spend at most.")
+@click.option(
+    "--proposer",
+    metavar="NAME",
+    help="Who proposes: model, or an optimizer: tpe, cmaes, gp, turbo, scbo, random, sobol.",
+)
+@click.option("--model", default="", metavar="NAME|FILE|URL", help="The language model.")
+@click.option("--seed", type=click.IntRange(min=0), help="Makes the run repeatable.")
+@click.option("--corner", "corners", multiple=True, metavar="CORNER",
+              help="The specs must hold here; may be repeated.")  # fmt: skip
+@click.option("--supply", metavar="V", help="Supply voltage instead of the circuit's.")
+@click.option("--temp", metavar="C", help="Temperature instead of the circuit's.")
+@click.option("--load", metavar="VALUE", help="Load instead of the circuit's.")
+@click.option("--title", default="", help="Name of the session in the list.")
+@click.option(
+    "--optimize", is_flag=True, help="Once the specs are met go on for the circuit's objective."
+)
+@json_option
+def solve(
+    circuit: str,
+    specs: tuple[str, ...],
+    budget: int | None,
+    proposer: str | None,
+    model: str,
+    seed: int | None,
+    corners: tuple[str, ...],
+    supply: str | None,
+    temp: str | None,
+    load: str | None,
+    title: str,
+    optimize: bool,
+    as_json: bool,
+) -> None:
+    """Size CIRCUIT (a name or a folder) until its specs are met or the budget is spent."""
+    from acs_assistant.cancel import CancelToken
+    from acs_assistant.cli.compose import build_services
+    from acs_assistant.cli.tasks import make_task
+    from acs_assistant.engine.document import Stopwatch, solve_document
+    from acs_assistant.library import load_circuit
+
+    task = make_task(load_circuit(circuit), specs, corners, supply, temp, load)
+    services = build_services()
+    try:
+        session = services.new_session(
+            task, proposer=proposer or "", model=model, budget=budget, seed=seed, title=title
+        )
+        with session:
+            watch, cancel = Stopwatch(), CancelToken()
+            with _interruptible(cancel):
+                for event in watch.watch(session.run(cancel=cancel, stop_when_met=not optimize)):
+                    _report(event, task)
+            if session.failure is not None:
+                raise session.failure
+            document = solve_document(session, watch.seconds)
+            if as_json:
+                print_json(document)
+            else:
+                _print(session, document)
+        if cancel.cancelled:
+            raise click.exceptions.Exit(130)
+    finally:
+        services.close()
+
+
+@contextmanager
+def _interruptible(cancel: CancelToken) -> Iterator[None]:
+    """Ctrl-C stops model and simulator; what was reached is still printed."""
+    before = signal.signal(signal.SIGINT, lambda *_: cancel.cancel())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _report(event: Event, task: Task) -> None:
+    from acs_assistant.events import Decided, SimulationFinished, Stopped
+    from acs_assistant.units import format_quantity
+
+    match event:
+        case Decided(decision=decision) if decision.kind == "invalid":
+            progress(f"  no usable proposal: {decision.reason}")
+        case SimulationFinished(evaluation=evaluation) if evaluation.status == "failed":
+            progress(f"  simulation failed: {evaluation.error}")
+        case SimulationFinished(evaluation=evaluation):
+            missed = [
+                f"{r.spec.metric} {'-' if r.value is None else format_quantity(r.value)}"
+                f" ({r.spec.relation} {format_quantity(r.spec.target)})"
+                for r in evaluation.score.specs
+                if not r.met
+            ]
+            words = "every spec is met" if not missed else "not met: " + ", ".join(missed)
+            progress(f"  score {evaluation.score.value:.4f}, {words}")
+        case Stopped(reason=reason, message=message):
+            progress(f"Stopped: {message or reason}")
+        case _:
+            pass
+
+
+def _print(session: Session, document: dict[str, Any]) -> None:
+    from acs_assistant.cli.tasks import sizing_rows, spec_rows
+
+    best = session.best()
+    spent = f"{document['simulations']} of {document['budget']} simulations"
+    verdict = "Every spec is met" if document["met"] else "Not every spec is met"
+    say(f"{verdict} after {spent} (session {session.id}).")
+    if best is None or best.evaluation is None or best.decision is None:
+        return
+    say(f"\nBest: turn {best.index}, score {best.evaluation.score.value:.4f}\n")
+    say(table(sizing_rows(session.task.circuit, best.decision.sizing)))
+    say("")
+    say(
+        table(
+            spec_rows(session.task.circuit, best.evaluation.score.specs),
+            ("metric", "spec", "value", "margin", ""),
+        )
+    )
+    say(f"\nExport it: acs-assistant sessions export {session.id} --format spice --out FILE")
