@@ -23,6 +23,7 @@ from acs_assistant.units import format_quantity
 
 _DEVICE_HEADS = ("Id (A)", "gm (S)", "gm/Id (1/V)", "gds (S)", "Vgs (V)", "Vds (V)", "Vth (V)",
                  "Vdsat (V)")  # fmt: skip
+_UNITS = {"m2": "µm²", "deg": "°", "Ohm": "Ω", "V/rtHz": "V/√Hz"}
 
 
 def report_html(record: SessionRecord) -> str:
@@ -86,8 +87,10 @@ def _conditions(conditions: Conditions, corners: tuple[str, ...]) -> list[tuple[
 def _quantity(value: float | None, unit: str, *, sign: bool = False) -> str:
     if value is None or not math.isfinite(value):
         return "not measured"
-    text = format_quantity(value)
-    return f"{'+' if sign and value > 0 else ''}{text} {unit}".rstrip().replace("-", "−", 1)
+    if unit == "m2":
+        value *= 1e12  # "936p m2" would read as square picometres
+    text = f"{format_quantity(value)} {_UNITS.get(unit, unit)}".rstrip()
+    return f"{'+' if sign and value > 0 else ''}{text}".replace("-", "−", 1)
 
 
 def _spec_rows(record: SessionRecord, best: Turn | None) -> list[dict[str, Any]]:
@@ -154,7 +157,13 @@ def _device_rows(best: Turn | None) -> list[dict[str, Any]]:
     if best is None:
         return []
     return [
-        {"name": d.name, "kind": d.kind, "region": d.region, "numbers": _device_numbers(d)}
+        {
+            "name": d.name,
+            "kind": d.kind,
+            "region": d.region,
+            "bad": d.region in ("linear", "off"),
+            "numbers": _device_numbers(d),
+        }
         for d in evaluation_of(best).nominal.devices
     ]
 
