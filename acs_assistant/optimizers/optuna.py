@@ -2,8 +2,8 @@
 
 Every parameter is a float in the unit cube (``Parameter.to_unit``: the logarithm for log-scaled
 ones), so that no sampler sees micrometres beside picofarads. Specs are constraints (Optuna 5:
-``Trial.set_constraint``, feasible when at most 0), and a failed simulation is a completed trial with
-the worst constraints.
+``Trial.set_constraint``, feasible when at most 0), and a failed simulation is a completed trial
+with the worst constraints.
 """
 
 from __future__ import annotations
@@ -134,7 +134,8 @@ class GpOptimizer:
     with automatic relevance determination and Optuna's own priors; one process per spec; 10 first
     points (Optuna's default) from a scrambled Sobol sequence instead of uniform draws. Until a
     sizing meets all specs logCEI is the probability of meeting them; from then on the objective is
-    the circuit's own, or the worst margin in a circuit without one.
+    the circuit's own, or the worst margin in a circuit without one. Constraints are tightened by
+    ``MODEL_MARGIN``.
     """
 
     name = "gp"
@@ -181,7 +182,7 @@ class GpOptimizer:
         if self._met:
             known = [r.objective for _, r in self._history if r.objective is not None]
             value = result.objective if result.objective is not None else max(known)
-        self._trials.add(point, value, result.constraints)
+        self._trials.add(point, value, result.tightened())
 
 
 class CmaEsOptimizer:
@@ -189,10 +190,10 @@ class CmaEsOptimizer:
 
     Settings: default population ``4 + 3 ln d`` (Hansen 2016, arXiv 1604.00772, table 1). The start
     distribution is Optuna's warm start (Nomura et al., AAAI 2021): it is fitted to the best tenth
-    of a first design, which is what was told before the first proposal, or else ``2 d`` scrambled
-    Sobol points, at most a fifth of the budget. CMA-ES compares ranks only, so specs enter through
-    the order that the loss gives; a foreign point told later has no place in a generation and is
-    left out.
+    of a first design, which is what was told before the first proposal, filled up with scrambled
+    Sobol points to ``2 d``, at most a fifth of the budget, at least 10. CMA-ES compares ranks only,
+    so specs enter through the order that the loss gives; a foreign point told later has no place in
+    a generation and is left out.
     """
 
     name = "cmaes"
@@ -201,7 +202,7 @@ class CmaEsOptimizer:
         self._task = task
         self._seed = seed
         self._space = DesignSpace(task.circuit)
-        self._design = max(1, min(2 * self._space.dimension, budget // 5))
+        self._design = max(10, min(2 * self._space.dimension, budget // 5))
         self._first = sobol_points(self._space.dimension, seed)
         self._history: list[tuple[Point, Outcome]] = []
         self._trials: _Trials | None = None

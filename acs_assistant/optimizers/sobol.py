@@ -1,4 +1,4 @@
-"""A scrambled Sobol sequence: the baseline that never learns, and other optimizers' first points."""
+"""A scrambled Sobol sequence: the baseline that never learns, and the others' first points."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The benchmark: who meets the specs with the fewest simulations."""
