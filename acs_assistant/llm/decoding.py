@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from acs_assistant.cancel import CancelledError
 from acs_assistant.errors import InternalError, ModelError
-from acs_assistant.llm.native import Interrupt, Weights, last_log_line
+from acs_assistant.llm.native import Interrupt, Weights, complaint, forget_log
 from acs_assistant.llm.port import Sampling
 
 PREFILL: Final = 512
@@ -47,10 +47,11 @@ class Context:
         # Twice to four times slower on a CPU.
         parameters.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
         parameters.kv_unified = unified
+        forget_log()
         self.handle: Any = lib.llama_init_from_model(weights.model, parameters)
         if not self.handle:
             raise ModelError(
-                f"no memory for a context of {cells} tokens: {last_log_line()}",
+                f"no memory for a context of {cells} tokens: {complaint()}",
                 hint="Set a smaller context, or close other programs.",
                 file=weights.path,
             )
@@ -123,7 +124,7 @@ class Context:
                 hint="Start a new session, ask for fewer alternatives, or set a larger context.",
             )
         if status != 0:
-            raise InternalError(f"llama_decode gave {status}: {last_log_line()}")
+            raise InternalError(f"llama_decode gave {status}: {complaint()}")
 
     def copy(self, source: int, target: int) -> None:
         """Sequence ``target`` goes on from all of ``source``."""
@@ -154,12 +155,13 @@ class Grammar:
     """
 
     def __init__(self, weights: Weights, text: str) -> None:
+        forget_log()
         self.handle: Any = lib.llama_sampler_init_grammar(
             weights.vocab, text.encode("utf-8"), b"root"
         )
         if not self.handle:
             raise ModelError(
-                f"the grammar does not parse: {last_log_line() or 'llama.cpp gave no reason'}",
+                f"the grammar does not parse: {complaint()}",
                 hint="It needs GBNF with a rule named 'root'.",
             )
 

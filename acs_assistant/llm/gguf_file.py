@@ -111,7 +111,7 @@ class _Reader:
             tensors, entries = self._number("<Q"), self._number("<Q")
             # The smallest entry is 13 bytes and the smallest tensor 24: more cannot fit.
             if entries * 13 + tensors * 24 > self._size:
-                raise self._damaged("its counts of entries are larger than the file")
+                raise EOFError
             metadata = {self._string(): self._value(self._number("<I")) for _ in range(entries)}
             alignment = metadata.get("general.alignment", 32)
             if not isinstance(alignment, int) or alignment <= 0:

@@ -86,6 +86,8 @@ class LlamaCppModel:
                 if text := characters.decode(data):
                     yield text
             future.result()
+            if cancel is not None:
+                cancel.raise_if_cancelled()
             if text := characters.decode(b"", final=True):
                 yield text
         finally:

@@ -20,12 +20,12 @@ from acs_assistant.errors import ModelError
 from acs_assistant.llm.gguf_file import GgufHeader, read_header
 
 _LOG: Final[collections.deque[str]] = collections.deque(maxlen=40)
-_WARNING: Final = 2
+_ERROR: Final = 4  # GGML_LOG_LEVEL_ERROR
 
 
 @lib.llama_log_callback  # type: ignore[untyped-decorator,unused-ignore]
 def _keep_log(level: int, text: bytes, _user_data: int | None) -> None:
-    if level >= _WARNING:
+    if level == _ERROR:
         _LOG.append(text.decode("utf-8", errors="replace").strip())
 
 
@@ -36,9 +36,14 @@ def start_backend() -> None:
     lib.llama_backend_init()
 
 
-def last_log_line() -> str:
-    """The last thing llama.cpp complained of; empty when it did not."""
-    return next((line for line in reversed(_LOG) if line.strip(" .")), "")
+def forget_log() -> None:
+    """Before a call whose complaint will be asked for."""
+    _LOG.clear()
+
+
+def complaint() -> str:
+    """What llama.cpp complained of first: the later lines only say that it gave up."""
+    return next((line for line in _LOG if line.strip(" .")), "llama.cpp gave no reason")
 
 
 class Interrupt:
@@ -78,12 +83,11 @@ class Weights:
         # The AMX buffer type crashes on any quantized weight (gcc 12 builds stop at ldtilecfg).
         parameters.use_extra_bufts = False
         parameters.n_gpu_layers = 999
-        _LOG.clear()
+        forget_log()
         self.model: Any = lib.llama_model_load_from_file(os.fsencode(path), parameters)
         if not self.model:
-            reason = last_log_line() or "llama.cpp gave no reason"
             raise ModelError(
-                f"llama.cpp cannot load it: {reason}",
+                f"llama.cpp cannot load it: {complaint()}",
                 hint=f"Its architecture is '{self.header.architecture}'. Use an architecture that "
                 "llama-cpp-python knows (Llama and Qwen3 work), or a newer llama-cpp-python.",
                 file=path,
