@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from acs_assistant.prompting.render import SPECS
 from acs_assistant.training.tokenizer import IM_END, IM_START
-
-PREFIX_END = "Specs:\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ class Encoder:
             learn = role == "assistant" and (learned is None or index in learned)
             rest += [(head, False), (body + IM_END, learn), ("\n", False)]
             if role == "user" and not prefix:
-                before, marker, specs = "".join(text for text, _ in rest).partition(PREFIX_END)
+                before, marker, specs = "".join(text for text, _ in rest).partition(f"\n{SPECS}\n")
                 prefix, rest = before + marker, [(specs, False)]
         pieces = [(self._ids(text), learn) for text, learn in _merged(rest)]
         tokens = np.concatenate([np.array(ids, dtype=np.int32) for ids, _ in pieces])

@@ -1,4 +1,4 @@
-"""Recipes: what a TOML file under ``training/recipes/`` may say, with defaults that a laptop bears."""
+"""Recipes: what a TOML file under ``training/recipes/`` may say; defaults that a laptop bears."""
 
 from __future__ import annotations
 
@@ -18,22 +18,24 @@ class _Section(BaseModel):
 class ModelConfig(_Section):
     """The network, when it is trained from scratch."""
 
-    width: int = Field(256, multiple_of=32)
+    width: int = Field(default=256, multiple_of=32)
     layers: int = 6
     heads: int = 4
-    feed_forward: int = Field(768, multiple_of=32)
+    feed_forward: int = Field(default=768, multiple_of=32)
     context: int = 4096
-    merges: int = Field(1024, description="size of the byte-level BPE part of the vocabulary")
+    merges: int = Field(
+        default=1024, description="size of the byte-level BPE part of the vocabulary"
+    )
 
 
 class DataConfig(_Section):
     """Simulated sizings and the sessions made from them."""
 
     circuits: list[str] = ["ota_5t", "two_stage_miller"]
-    sobol: int = Field(8000, description="sizings spread over the whole box, per circuit")
-    local: int = Field(8000, description="perturbations of the best sizings, per circuit")
-    rounds: int = Field(2, description="rounds of solve, simulate and refit")
-    tasks: int = Field(12000, description="spec sets solved per round and circuit")
+    sobol: int = Field(default=8000, description="sizings spread over the whole box, per circuit")
+    local: int = Field(default=8000, description="perturbations of the best sizings, per circuit")
+    rounds: int = Field(default=2, description="rounds of solve, simulate and refit")
+    tasks: int = Field(default=12000, description="spec sets solved per round and circuit")
     seed: int = 1
 
 
@@ -41,17 +43,23 @@ class SftConfig(_Section):
     """Supervised fine-tuning."""
 
     model: ModelConfig = ModelConfig()
-    data: str = Field("", description="folder that `train data` wrote")
-    start: str = Field("", description="checkpoint to start from; empty trains from scratch")
-    seconds: float = Field(2400, description="wall-clock budget; the schedule ends there")
-    rows: int = Field(8, description="packed rows per step")
+    data: str = Field(default="", description="folder that `train data` wrote")
+    start: str = Field(
+        default="", description="checkpoint to start from; empty trains from scratch"
+    )
+    seconds: float = Field(default=2400, description="wall-clock budget; the schedule ends there")
+    rows: int = Field(default=8, description="packed rows per step")
     row_tokens: int = 2048
     learning_rate: float = 1e-3
-    final_rate: float = Field(0.05, description="last learning rate as a share of the first")
+    final_rate: float = Field(
+        default=0.05, description="last learning rate as a share of the first"
+    )
     warmup_steps: int = 100
     weight_decay: float = 0.05
     clip_norm: float = 1.0
-    value_spread: float = Field(0.01, description="decades over which a value target is softened")
+    value_spread: float = Field(
+        default=0.01, description="decades over which a value target is softened"
+    )
     checkpoint_seconds: float = 180
     threads: int = 2
     precision: Literal["bf16", "f32"] = "bf16"

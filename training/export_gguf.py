@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import gguf
 import numpy as np
@@ -46,6 +46,8 @@ def write_gguf(
 ) -> None:
     config = model.config
     heads = config.num_attention_heads
+    kv_heads = config.num_key_value_heads or heads
+    rope: dict[str, Any] = dict(config.rope_parameters or {})
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(name)
     writer.add_description(description)
@@ -55,9 +57,9 @@ def write_gguf(
     writer.add_block_count(config.num_hidden_layers)
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_head_count_kv(kv_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_rope_freq_base(float(rope["rope_theta"]))
     writer.add_rope_dimension_count(config.hidden_size // heads)
     writer.add_vocab_size(config.vocab_size)
     writer.add_file_type(_FILE_TYPES[quantization])
@@ -71,7 +73,7 @@ def write_gguf(
         if "q_proj" in key:
             data = _permuted(data, heads)
         elif "k_proj" in key:
-            data = _permuted(data, config.num_key_value_heads)
+            data = _permuted(data, kv_heads)
         if data.ndim == 1:
             writer.add_tensor(target, data)
         else:
@@ -85,7 +87,7 @@ def write_gguf(
 def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer, size: int) -> None:
     kinds = token_kinds(tokenizer)
     vocabulary = tokenizer.get_vocab_size()
-    tokens = [tokenizer.id_to_token(i) for i in range(vocabulary)]
+    tokens = [str(tokenizer.id_to_token(i)) for i in range(vocabulary)]
     tokens += [f"<|unused_{i}|>" for i in range(vocabulary, size)]
     types = [gguf.TokenType.NORMAL] * vocabulary + [gguf.TokenType.UNUSED] * (size - vocabulary)
     for i in kinds.control:

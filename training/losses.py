@@ -37,3 +37,44 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor, columns: Tensor, weights
     log_probabilities = torch.log_softmax(logits.float(), dim=-1)
     picked = log_probabilities.gather(1, columns[targets])
     return -(picked * weights[targets]).sum(dim=1).mean()
+
+
+def token_log_probabilities(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> Tensor:
+    """(N,) log-probability of each drawn token under the distribution that it was drawn from."""
+    scaled = logits.float() / temperature
+    return scaled.gather(1, tokens[:, None])[:, 0] - scaled.logsumexp(dim=1)
+
+
+def policy_loss(
+    new: Tensor,
+    old: Tensor,
+    advantage: Tensor,
+    sequence: Tensor,
+    *,
+    clip_low: float = 0.2,
+    clip_high: float = 0.2,
+    reference: Tensor | None = None,
+    kl_weight: float = 0.0,
+) -> Tensor:
+    """The clipped surrogate of GRPO (arXiv 2402.03300, equation 3), negated.
+
+    Averages over the tokens of each sequence, then over sequences.
+
+    Args:
+        new: (N,) log-probabilities under the policy being trained.
+        old: (N,) under the policy that drew the tokens; no gradient.
+        advantage: (N,) of the sequence that each token belongs to.
+        sequence: (N,) index of that sequence, 0..S−1, each with at least one token.
+        reference: (N,) under the reference policy, for the KL estimate exp(d) − d − 1 with
+            d = reference − new (the paper's equation 4).
+    """
+    ratio = torch.exp(new - old)
+    clipped = ratio.clamp(1.0 - clip_low, 1.0 + clip_high)
+    loss = -torch.minimum(ratio * advantage, clipped * advantage)
+    if reference is not None and kl_weight:
+        difference = reference - new
+        loss = loss + kl_weight * (torch.exp(difference) - difference - 1.0)
+    count = int(sequence.max()) + 1
+    total = torch.zeros(count, dtype=loss.dtype).index_add(0, sequence, loss)
+    size = torch.zeros(count, dtype=loss.dtype).index_add(0, sequence, torch.ones_like(loss))
+    return (total / size).mean()

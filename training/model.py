@@ -27,12 +27,11 @@ def new_model(config: ModelConfig, tokenizer: Tokenizer, seed: int) -> LlamaForC
             num_attention_heads=config.heads,
             num_key_value_heads=config.heads,
             max_position_embeddings=config.context,
-            rope_theta=10000.0,
+            rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
             tie_word_embeddings=True,
             bos_token_id=token_id(tokenizer, END_OF_TEXT),
             eos_token_id=token_id(tokenizer, IM_END),
             pad_token_id=token_id(tokenizer, END_OF_TEXT),
-            attn_implementation="sdpa",
         )
     )
     with torch.no_grad():

@@ -78,7 +78,8 @@ def rows(examples: Sequence[Example], row_tokens: int, seed: int) -> Iterator[Ba
     while True:
         plan: list[list[Example]] = []
         for prefix, members in groups.items():
-            held, used = [], len(prefix)
+            held: list[Example] = []
+            used = len(prefix)
             for index in rng.permutation(len(members)):
                 length = len(members[index].tokens)
                 if held and used + length > row_tokens:

@@ -66,7 +66,8 @@ def next_thought(
         complaints = _join([_complaint(s, measured) for s in short])
         follow = _join(_strongest(circuit, influence, [s.metric for s in short]))
         sentences.append(f"From turn {best}: {complaints}.")
-        sentences.append(f"{_join([s.metric for s in short])} follow {follow} most.")
+        verb = "follows" if len(short) == 1 else "follow"
+        sentences.append(f"{_join([s.metric for s in short])} {verb} {follow} most.")
     elif measured:
         sentences.append(f"Turn {best} meets every spec.")
     changes = _changes(circuit, before, sizing)

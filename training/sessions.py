@@ -169,7 +169,7 @@ class Workshop:
         proposed: FloatArray | None = None,
         asked: str = "",
     ) -> None:
-        """Writes the thought of the next turn and adds it; ``row`` −1 means it was not simulated."""
+        """Writes the thought of the next turn and adds it; ``row`` −1: it was not simulated."""
         position = self.archive.positions[row] if proposed is None else proposed
         expected = self.expected(position) if not learn else self.archive.measured(row)
         sizing = sizing_at(self.circuit, position)

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on design sessions; resumable, with loss on the assistant's tokens only."""
+"""Supervised fine-tuning on design sessions: resumable, loss on the assistant alone."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _loop(
                 logits = model.lm_head(states)
             loss = soft_cross_entropy(logits, targets, columns, weights)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimizer.step()
             progress.step += 1
@@ -178,7 +178,7 @@ def _new_tokenizer(records: Sequence[dict[str, Any]], config: SftConfig) -> Toke
     for circuit in (load_circuit(name) for name in sorted(circuits)):
         names.update(dict.fromkeys(p.name for p in circuit.parameters))
         names.update(dict.fromkeys(m.name for m in circuit.metrics))
-    corpus = (chat_text(r["messages"], False) for r in sample)
+    corpus = [chat_text(r["messages"], False) for r in sample]
     return train_tokenizer(corpus, list(names), config.model.merges)
 
 

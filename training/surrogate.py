@@ -109,7 +109,7 @@ def fit_surrogate(
         error = nn.functional.huber_loss(model(x[pick]), y[pick], reduction="none", delta=0.3)
         loss = (error * weight[pick]).sum() / weight[pick].sum().clamp(min=1e-6)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
     model.eval()

@@ -99,7 +99,7 @@ def solve(
         positions = low + (high - low) * torch.sigmoid(raw)
         loss = _loss(surrogate, positions, sign, target, shift, home, cushion, pull)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
     answer = low + (high - low) * torch.sigmoid(raw.detach())

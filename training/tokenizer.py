@@ -1,31 +1,30 @@
 """The small model's own tokenizer: every value of the conversation's grid is one token.
 
 Byte-level BPE behind individually split digits, which llama.cpp knows as the pre-tokenizer
-``smollm``; on top, user-defined tokens for values, parameter and metric names and the call's
-scaffolding. Text with none of these still tokenizes, byte by byte at worst, so unknown circuits and
-values stay expressible.
+``smollm``; on top, user-defined tokens for values, for parameter and metric names, and for the
+phrases that keep standing between them. Text with none of these still tokenizes, byte by byte at
+worst, so unknown circuits and values stay expressible.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from acs_assistant.prompting.numbers import all_values
+from acs_assistant.prompting.render import PARAMETERS, SPECS, SYSTEM
 
 END_OF_TEXT, IM_START, IM_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 CONTROL = (END_OF_TEXT, IM_START, IM_END)
-SCAFFOLD = (
-    "<think>\n",
-    "\n</think>\n",
-    '<tool_call>\n{"name": "simulate", "arguments": {"',
-    '"}}\n</tool_call>',
-    '": "',
-    '", "',
-)
+SCAFFOLD = (SYSTEM, f".\n{PARAMETERS}\n", f"\n{SPECS}\n", "<think>\n", "\n</think>\n")
+_MOST_PHRASES = 400
+_WHOLE = re.compile(r"(?:[^A-Za-z]|[A-Z][a-z ]{7}).{0,80}[^A-Za-z]", re.DOTALL)
+"""Phrases that cannot be the middle of a word: they would cut other words in two."""
 
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
@@ -55,14 +54,17 @@ class TokenKinds:
     values: tuple[int, ...]
 
 
-def train_tokenizer(corpus: Iterable[str], names: Sequence[str], vocabulary: int) -> Tokenizer:
-    """Learns the merges from ``corpus`` and adds values, names and scaffolding as whole tokens.
+def train_tokenizer(corpus: Sequence[str], names: Sequence[str], vocabulary: int) -> Tokenizer:
+    """Learns the merges from ``corpus`` and adds values, names and phrases as whole tokens.
 
     Args:
         corpus: Conversations as text; numbers may stay in them.
         names: Parameter and metric names that deserve a token of their own.
         vocabulary: Size of the BPE part; the whole is larger by the added tokens.
     """
+    spelled = [form for n in names if len(n) > 1 for form in (n, f'", "{n}": "')]
+    whole = [*SCAFFOLD, *frequent_phrases(corpus, names), *spelled, *all_values()]
+    cut = re.compile("|".join(map(re.escape, sorted(whole, key=len, reverse=True))))
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -77,10 +79,24 @@ def train_tokenizer(corpus: Iterable[str], names: Sequence[str], vocabulary: int
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(corpus, trainer)
-    whole = [*SCAFFOLD, *dict.fromkeys(n for n in names if len(n) > 1), *all_values()]
+    tokenizer.train_from_iterator((part for text in corpus for part in cut.split(text)), trainer)
     tokenizer.add_tokens([AddedToken(text, normalized=False) for text in dict.fromkeys(whole)])
     return tokenizer
+
+
+def frequent_phrases(corpus: Sequence[str], names: Sequence[str]) -> list[str]:
+    """What stands between numbers, names and markers in at least one conversation in fifty.
+
+    The description of the circuit is left out: its words have to be learned as words, or another
+    circuit's would mean nothing.
+    """
+    known = sorted((*names, *CONTROL, *SCAFFOLD), key=len, reverse=True)
+    cut = re.compile("|".join([r"\d[\d.]*(?:meg|[fpnumkg])?", *map(re.escape, known)]))
+    counts: Counter[str] = Counter()
+    for text in corpus:
+        counts.update(set(cut.split(text.partition(f"\n{SPECS}\n")[2])))
+    often = [phrase for phrase, n in counts.most_common(_MOST_PHRASES) if n * 50 >= len(corpus)]
+    return sorted(filter(_WHOLE.fullmatch, often))
 
 
 def token_kinds(tokenizer: Tokenizer) -> TokenKinds:

@@ -1,7 +1,7 @@
 """The numbers of a conversation: three significant digits in half-percent steps, SPICE suffixes.
 
 A small model learns sizes when every value is one token with an ordered embedding, so each number
-in a prompt is one of some nine thousand strings (``all_values``) that its tokenizer knows whole. Any
+in a prompt is one of some nine thousand strings (``all_values``) that its tokenizer knows. Any
 other model reads them as the ordinary engineering notation that they are. Plain numbers from 10 to
 99.9 (decibels, degrees, percent) keep every tenth. A target is rounded towards the harder side, so
 a sizing that meets the rounded spec meets the exact one.

@@ -58,6 +58,20 @@ def predicted_metrics(reasoning: str, circuit: Circuit) -> dict[str, float]:
     return found
 
 
+def named_sizes(reasoning: str, sizing: Sizing) -> dict[str, float]:
+    """Sizes that the reasoning says it chose: "take w_in 20.0u", "lower c_c from 2p to 1.5p"."""
+    start = _EXPECTATION.search(reasoning)
+    chosen = reasoning[: start.start()] if start else reasoning
+    found: dict[str, float] = {}
+    for name in sizing:
+        word = re.escape(name)
+        patterns = (rf"\b{word} from {_NUMBER} to ({_NUMBER})", rf"\b{word} ({_NUMBER})(?!\w)")
+        for pattern in patterns:
+            for match in re.finditer(pattern, chosen):
+                found[name] = parse_quantity(match.group(1))
+    return found
+
+
 def _sizing(text: str, circuit: Circuit) -> dict[str, float]:
     calls = _CALL.findall(_THINK.sub("", text) or text)
     if not calls:

@@ -21,6 +21,7 @@ from acs_assistant.units import parse_quantity
 
 PROMPT_VERSION = "1"
 TOOL_NAME = "simulate"
+PARAMETERS, SPECS = "Parameters:", "Specs:"
 
 SYSTEM = (
     "You are an analog IC designer. Each turn, reason about the circuit and what was measured, "
@@ -85,9 +86,9 @@ def user_text(task: Task, specs: Sequence[Spec]) -> str:
         f"Conditions: supply {format_value(conditions.supply)} V, "
         f"{format_value(conditions.temperature)} C, load {format_value(conditions.load)}, "
         f"corner {' '.join(task.corners)}.",
-        "Parameters:",
+        PARAMETERS,
         *(_parameter_line(p) for p in circuit.parameters),
-        "Specs:",
+        SPECS,
         *(spec_text(circuit, spec) for spec in specs),
     ]
     return "\n".join(lines)
@@ -130,7 +131,7 @@ def result_text(task: Task, evaluation: Evaluation, index: int) -> str:
     ]
     if others:
         lines.append("also: " + ", ".join(others))
-    misplaced = [f"{d.name} {d.region}" for d in nominal.devices if d.region != "saturation"]
+    misplaced = [f"{d.name} {d.region}" for d in nominal.devices if d.region in ("linear", "off")]
     if misplaced:
         lines.append("not in saturation: " + ", ".join(misplaced))
     return "\n".join(lines)

@@ -1,0 +1,142 @@
+"""How good a GGUF is: share of tasks met, honesty of its reasoning, use of its history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from acs_assistant.domain import Task
+from acs_assistant.llm.batch import BatchSampler
+from acs_assistant.llm.port import Sampling
+from acs_assistant.prompting.parse import named_sizes
+from acs_assistant.sim.port import Simulator
+from acs_assistant.training.rollout import History, play_turn
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Figures of one model on one set of tasks.
+
+    Attributes:
+        met_at: Share of tasks met within k simulations, for each k up to the budget.
+        independent_at: The same for k first proposals without history, where it was asked for.
+        sign_right: Of predicted changes of a metric, the share with the right sign.
+        relative_error: Median of |measured − predicted| / |measured| over predicted metrics.
+        named_sizes_kept: Of sizes that the reasoning names as chosen, the share in the call.
+    """
+
+    tasks: int
+    met_at: dict[int, float]
+    independent_at: dict[int, float]
+    sign_right: float
+    relative_error: float
+    named_sizes_kept: float
+
+
+def evaluate(
+    tasks: Sequence[Task],
+    sampler: BatchSampler,
+    simulator: Simulator,
+    *,
+    budget: int = 10,
+    temperature: float = 0.6,
+    independent: int = 0,
+    seed: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Report, list[History]]:
+    """Plays every task to its budget: greedy first, then drawn at ``temperature`` with history.
+
+    Args:
+        independent: Also draw this many first proposals per task, as the yardstick for history.
+        progress: Called with (turn, tasks still open).
+    """
+    histories: list[History] = [() for _ in tasks]
+    solved: dict[int, int] = {}
+    for number in range(1, budget + 1):
+        open_tasks = [i for i in range(len(tasks)) if i not in solved]
+        if not open_tasks:
+            break
+        sampling = Sampling(
+            temperature=0.0 if number == 1 else temperature,
+            max_tokens=512,
+            seed=seed * 1000 + number,
+        )
+        played = play_turn(
+            [tasks[i] for i in open_tasks],
+            [histories[i] for i in open_tasks],
+            sampler,
+            simulator,
+            sampling,
+            1,
+        )
+        for i, (attempt,) in zip(open_tasks, played, strict=True):
+            histories[i] = (*histories[i], attempt.turn)
+            if attempt.turn.evaluation is not None and attempt.turn.evaluation.score.met:
+                solved[i] = number
+        if progress is not None:
+            progress(number, len(tasks) - len(solved))
+    met_at = {k: _share(solved, k, len(tasks)) for k in range(1, budget + 1)}
+    alone = _independent(tasks, sampler, simulator, independent, temperature, seed)
+    honesty = honesty_of(histories)
+    return Report(len(tasks), met_at, alone, *honesty), histories
+
+
+def _share(solved: dict[int, int], within: int, total: int) -> float:
+    return sum(1 for number in solved.values() if number <= within) / max(total, 1)
+
+
+def _independent(
+    tasks: Sequence[Task],
+    sampler: BatchSampler,
+    simulator: Simulator,
+    count: int,
+    temperature: float,
+    seed: int,
+) -> dict[int, float]:
+    if not count:
+        return {}
+    sampling = Sampling(temperature=temperature, max_tokens=512, seed=seed)
+    played = play_turn(tasks, [()] * len(tasks), sampler, simulator, sampling, count)
+    solved = {}
+    for i, attempts in enumerate(played):
+        for k, attempt in enumerate(attempts, start=1):
+            if attempt.turn.evaluation is not None and attempt.turn.evaluation.score.met:
+                solved[i] = k
+                break
+    return {k: _share(solved, k, len(tasks)) for k in range(1, count + 1)}
+
+
+def honesty_of(histories: Sequence[History]) -> tuple[float, float, float]:
+    """(signs right, median relative error, named sizes kept) over all turns that were simulated."""
+    signs, errors, kept = [], [], []
+    for history in histories:
+        for number, turn in enumerate(history):
+            if turn.evaluation is None:
+                continue
+            measured = turn.evaluation.nominal.metrics
+            before = _best_metrics(history[:number])
+            for name, predicted in turn.proposal.predictions.items():
+                value = measured.get(name)
+                if not value:
+                    continue
+                errors.append(abs(value - predicted) / abs(value))
+                old = before.get(name)
+                if old is not None and abs(predicted - old) > 0.01 * abs(old):
+                    signs.append((predicted - old) * (value - old) > 0)
+            named = named_sizes(turn.proposal.reasoning, turn.proposal.sizing)
+            for name, size in named.items():
+                kept.append(abs(size - turn.proposal.sizing[name]) <= 0.011 * abs(size))
+    return (
+        float(np.mean(signs)) if signs else float("nan"),
+        float(np.median(errors)) if errors else float("nan"),
+        float(np.mean(kept)) if kept else float("nan"),
+    )
+
+
+def _best_metrics(history: History) -> dict[str, float]:
+    scored = [t.evaluation for t in history if t.evaluation is not None]
+    if not scored:
+        return {}
+    return dict(max(scored, key=lambda e: e.score.value).nominal.metrics)
