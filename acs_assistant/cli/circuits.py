@@ -150,7 +150,7 @@ def _document(circuit: Circuit) -> dict[str, Any]:
 
 
 def _print(circuit: Circuit) -> None:
-    from acs_assistant.units import format_quantity
+    from acs_assistant.cli.tasks import quantity
 
     say(f"{circuit.title} ({circuit.name}, {circuit.pdk})\n{circuit.description}\n{circuit.path}")
     if circuit.schematic:
@@ -168,13 +168,16 @@ def _print(circuit: Circuit) -> None:
         for p in circuit.parameters
     ]
     say("\n" + table(rows, ("parameter", "min", "max", "grid", "reference", "role", "devices")))
-    specs = {s.metric: f"{s.relation} {format_quantity(s.target)}" for s in circuit.specs}
+    specs = {
+        s.metric: f"{s.relation} {quantity(s.target, circuit.metric(s.metric).unit)}"
+        for s in circuit.specs
+    }
     rows = [
         [
             m.name,
             m.unit,
             specs.get(m.name, ""),
-            format_quantity(circuit.reference_metrics[m.name])
+            quantity(circuit.reference_metrics[m.name], m.unit)
             if m.name in circuit.reference_metrics
             else "",
             m.description,

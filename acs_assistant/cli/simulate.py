@@ -182,7 +182,7 @@ def _document(
 
 
 def _print(task: Task, measurement: Measurement, judged: Score, document: dict[str, Any]) -> None:
-    from acs_assistant.cli.tasks import sizing_rows, spec_rows
+    from acs_assistant.cli.tasks import quantity, sizing_rows, spec_rows
     from acs_assistant.units import format_quantity
 
     conditions, circuit = measurement.conditions, task.circuit
@@ -197,7 +197,7 @@ def _print(task: Task, measurement: Measurement, judged: Score, document: dict[s
     say("\n" + table(spec_rows(circuit, judged.specs), ("metric", "spec", "value", "margin", "")))
     judged_metrics = {result.spec.metric for result in judged.specs}
     others = [
-        [metric.name, format_quantity(measurement.metrics[metric.name]) + metric.unit]
+        [metric.name, quantity(measurement.metrics[metric.name], metric.unit)]
         for metric in circuit.metrics
         if metric.name in measurement.metrics and metric.name not in judged_metrics
     ]
@@ -219,7 +219,7 @@ def _print(task: Task, measurement: Measurement, judged: Score, document: dict[s
 
 
 def _print_spread(circuit: Circuit, spread: dict[str, Any]) -> None:
-    from acs_assistant.units import format_quantity
+    from acs_assistant.cli.tasks import quantity
 
     low, high = spread["yield_interval"]
     say(
@@ -227,7 +227,13 @@ def _print_spread(circuit: Circuit, spread: dict[str, Any]) -> None:
         f"95 % interval {low:.1%} to {high:.1%}; {spread['failed']} failed."
     )
     rows = [
-        [name, *(format_quantity(figures[key]) for key in ("mean", "std", "min", "max"))]
+        [
+            name,
+            *(
+                quantity(figures[k], circuit.metric(name).unit)
+                for k in ("mean", "std", "min", "max")
+            ),
+        ]
         for name, figures in spread["metrics"].items()
     ]
     say(table(rows, ("metric", "mean", "std", "min", "max")))

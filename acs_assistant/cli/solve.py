@@ -71,6 +71,9 @@ def solve(
     task = make_task(load_circuit(circuit), specs, corners, supply, temp, load)
     services = build_services()
     try:
+        # A model that cannot be opened must not leave an empty session behind.
+        chosen = services.settings.session
+        services.proposer(proposer or chosen.proposer, budget=budget or chosen.budget, model=model)
         session = services.new_session(
             task, proposer=proposer or "", model=model, budget=budget, seed=seed, title=title
         )

@@ -38,8 +38,8 @@ def make_task(
         load=None if load is None else parse_value(load, "F"),
     )
     conditions = task.conditions
-    if not 0 < conditions.supply <= 100:
-        raise InputError(f"a supply of {conditions.supply:g} V is not possible.")
+    if not 0.1 <= conditions.supply <= 100:
+        raise InputError(f"a supply of {format_quantity(conditions.supply)}V is not possible.")
     if not -273.15 < conditions.temperature <= 300:
         raise InputError(f"a temperature of {conditions.temperature:g} degrees is not possible.")
     if conditions.load < 0:
@@ -65,9 +65,16 @@ def spec_rows(circuit: Circuit, results: Iterable[SpecResult]) -> list[list[str]
     rows = []
     for result in results:
         spec, unit = result.spec, circuit.metric(result.spec.metric).unit
-        value = "missing" if result.value is None else format_quantity(result.value) + unit
-        margin = "" if result.margin is None else format_quantity(result.margin) + unit
-        target = f"{spec.relation} {format_quantity(spec.target)}"
+        value = "missing" if result.value is None else quantity(result.value, unit)
+        margin = "" if result.margin is None else quantity(result.margin, unit)
+        target = f"{spec.relation} {quantity(spec.target, unit)}"
         where = f" at {result.corner}" if result.corner else ""
         rows.append([spec.metric, target, value, margin, ("met" if result.met else "FAIL") + where])
     return rows
+
+
+def quantity(value: float, unit: str) -> str:
+    """A value for people. Areas are in square micrometres: a prefix would be squared, too."""
+    if unit in ("m2", "m^2"):
+        return f"{value * 1e12:.4g}um^2"
+    return format_quantity(value) + unit
