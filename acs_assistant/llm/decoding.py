@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import weakref
 from collections.abc import Sequence
 from typing import Any, Final
@@ -184,8 +185,10 @@ class Sampler:
         self._weights = weights
         self._chain: Any = _chain(sampling, seed)
         self._grammar: Any = lib.llama_sampler_clone(grammar.handle) if grammar else None
-        self._single = np.zeros(1, _CANDIDATE)
-        self._single_array = _candidates(self._single)
+        self._single = lib.llama_token_data()
+        self._single_array = lib.llama_token_data_array(
+            data=ctypes.pointer(self._single), size=1, selected=-1, sorted=False
+        )
 
     def pick(self, context: Context, row: int) -> int | None:
         """The next token; None when the grammar admits no further one."""
@@ -202,10 +205,9 @@ class Sampler:
         return token
 
     def _admits(self, token: int) -> bool:
-        self._single[0] = (token, 0.0, 0.0)
-        self._single_array.size = 1
+        self._single.id, self._single.logit = token, 0.0
         lib.llama_sampler_apply(self._grammar, ctypes.byref(self._single_array))
-        return bool(np.isfinite(self._single["logit"][0]))
+        return math.isfinite(self._single.logit)
 
     def _draw_masked(self, context: Context, row: int) -> int | None:
         size = self._weights.vocab_size
