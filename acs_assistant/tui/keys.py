@@ -77,7 +77,8 @@ KEYS: tuple[Key, ...] = (
     Key("sessions", "sessions.quit", "q", "app.quit", "Quit",
         "Leave; every session is already stored"),
 
-    Key("new", "new.start", "ctrl+s,f5", "start", "Start", "Start the session", "^s", priority=True),
+    Key("new", "new.start", "ctrl+s,f5", "start", "Start", "Start the session", "^s",
+        priority=True),
     Key("new", "new.add_spec", "ctrl+n", "add_spec", "Add spec", "Add a spec", "^n", priority=True),
     Key("new", "new.back", "escape", "back", "Back", "Back to the sessions", "Esc"),
 
@@ -147,6 +148,14 @@ KEYS: tuple[Key, ...] = (
     Key("sizes", "sizes.undo", "ctrl+z", "undo", "Undo", "Take the last change back", "^z",
         priority=True),
     Key("sizes", "sizes.cancel", "escape", "cancel", "Cancel", "Back to the proposal", "Esc"),
+
+    Key("settings", "settings.save", "ctrl+s", "save", "Save", "Save the settings", "^s",
+        priority=True),
+
+    Key("focus", "focus.next", "tab", "app.focus_next", "Next", "To the next panel", "Tab",
+        footer=False),
+    Key("focus", "focus.copy", "ctrl+c", "screen.copy_text", "Copy", "Copy the selected text", "^c",
+        footer=False),
 
     Key("dialog", "dialog.cancel", "escape", "cancel", "Cancel", "Close without doing it", "Esc"),
     Key("page", "page.back", "escape,q", "back", "Back", "Back", "Esc"),

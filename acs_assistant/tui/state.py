@@ -6,7 +6,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from acs_assistant.domain import Evaluation, Proposal, Sizing, Spec, SpecResult, Task, Turn, best_turn
+from acs_assistant.domain import (
+    Evaluation,
+    Proposal,
+    Sizing,
+    Spec,
+    SpecResult,
+    Task,
+    Turn,
+    Waveform,
+    best_turn,
+)
 from acs_assistant.events import (
     Decided,
     Event,
@@ -52,6 +62,9 @@ RIGHT_WITHIN = 0.10
 """A prediction counts as right within 10 % of the measured value."""
 
 
+WAVEFORMS_KEPT = 8
+
+
 @dataclass(slots=True)
 class SessionState:
     """Folds events. Holds no widget and no thread; the design screen draws it.
@@ -75,10 +88,13 @@ class SessionState:
     previous: Sizing = field(default_factory=dict)
     stopped: Stopped | None = None
     shown: int | None = None
+    waveforms: dict[int, tuple[Waveform, ...]] = field(default_factory=dict)
 
     def load(self, turns: Iterable[Turn], head: int | None, simulations: int) -> None:
         """Takes over what the store holds."""
-        self.turns = {turn.id: turn for turn in turns}
+        self.turns = {}
+        for turn in turns:
+            self.keep(turn)
         self.head = head
         self.simulations = simulations
         self.shown = None
@@ -108,17 +124,36 @@ class SessionState:
                 self.phase = Phase.THINKING
             case SimulationStarted():
                 self.phase = Phase.SIMULATING
-            case SimulationFinished():
+            case SimulationFinished(turn=turn_id, evaluation=evaluation):
+                if evaluation.measurements and evaluation.nominal.waveforms:
+                    self.keep_waveforms(turn_id, evaluation.nominal.waveforms)
                 self.phase = Phase.THINKING
             case TurnStored(turn=turn, simulations=simulations, budget=budget):
-                self.turns[turn.id] = turn
-                self.head = turn.id
+                self.keep(turn)
+                # a proposal that was set aside leaves the head where it was
+                self.head = turn.parent if verdict(turn) == "regenerated" else turn.id
                 self.simulations = simulations
                 self.budget = budget
             case Stopped():
                 self.stopped = event
                 self.phase = Phase.IDLE
                 self.proposal = None
+
+    def keep(self, turn: Turn) -> None:
+        """Takes a turn in. Its vectors go to a small store of their own, so memory stays flat."""
+        evaluation = turn.evaluation
+        if evaluation is not None and any(m.waveforms for m in evaluation.measurements):
+            self.keep_waveforms(turn.id, evaluation.nominal.waveforms)
+            bare = tuple(replace(m, waveforms=()) for m in evaluation.measurements)
+            turn = replace(turn, evaluation=replace(evaluation, measurements=bare))
+        self.turns[turn.id] = turn
+
+    def keep_waveforms(self, turn: int, waveforms: tuple[Waveform, ...]) -> None:
+        """Vectors of a turn for the plots; only the latest few turns' stay in memory."""
+        self.waveforms.pop(turn, None)
+        self.waveforms[turn] = waveforms
+        while len(self.waveforms) > WAVEFORMS_KEPT:
+            del self.waveforms[next(iter(self.waveforms))]
 
     def set_specs(self, specs: Sequence[Spec]) -> None:
         self.task = replace(self.task, specs=tuple(specs))

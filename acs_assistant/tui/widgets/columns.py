@@ -55,7 +55,7 @@ def columns(
         if shrinkable and over <= sum(natural[i] - spec[i].shrink for i in shrinkable):
             break
         kept.remove(max(kept, key=lambda i: (spec[i].rank, i)))
-    for i in kept:
+    for i in sorted(kept, key=lambda i: -spec[i].rank):
         over = total() - width
         if over > 0 and spec[i].shrink:
             natural[i] = max(spec[i].shrink, natural[i] - over)
@@ -67,7 +67,7 @@ def columns(
     lines: list[Content] = []
     if header:
         lines.append(
-            _line([(spec[i].title, "$text-muted") for i in kept], [spec[i] for i in kept],
+            _line([(spec[i].title, "$foreground-muted") for i in kept], [spec[i] for i in kept],
                   [natural[i] for i in kept])
         )  # fmt: skip
     for row in rows:

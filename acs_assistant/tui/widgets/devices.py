@@ -14,7 +14,7 @@ from acs_assistant.tui.widgets.schematic import REGION_STYLE
 from acs_assistant.tui.widgets.themed import themed
 from acs_assistant.units import format_quantity
 
-_COLUMNS = ("device", "region", "id", "gm", "gds", "gm/id", "vgs", "vds", "vdsat", "vth")
+_COLUMNS = ("device", "region", "   id", "   gm", "  gds", "gm/id", "  vds", "vdsat", " room")
 _SIGN = {"saturation": "✓", "subthreshold": "~", "linear": "!", "off": "✗"}
 
 
@@ -54,6 +54,10 @@ class DeviceTable(Vertical):
             table.move_cursor(row=min(row, len(points) - 1))
         self._detail()
 
+    def forget(self) -> None:
+        """Draws again next time: the theme changed."""
+        self._shown = None
+
     def on_show(self) -> None:
         self.redraw()
 
@@ -64,8 +68,10 @@ class DeviceTable(Vertical):
         detail = self.query_one("#device-detail", Static)
         table = self.query_one(DataTable)
         if not self._shown or not 0 <= table.cursor_row < len(self._shown):
-            text = "" if self._shown else "No operating point yet: it comes with the first simulation."
-            detail.update(Content.styled(text, "$text-muted"))
+            text = (
+                "" if self._shown else "No operating point yet: it comes with the first simulation."
+            )
+            detail.update(Content.styled(text, "$foreground-muted"))
             return
         point = self._shown[table.cursor_row]
         headroom = point.vds - point.vdsat
@@ -75,7 +81,7 @@ class DeviceTable(Vertical):
                 (f"{point.name} ", "bold"),
                 f"{point.kind}  headroom vds−vdsat ",
                 (f"{sign}{abs(headroom) * 1e3:.0f} mV", style),
-                f"  overdrive {1e3 * (point.vgs - point.vth):.0f} mV"
+                f"  vgs {1e3 * point.vgs:.0f} mV  overdrive {1e3 * (point.vgs - point.vth):.0f} mV"
                 f"  gm/id {point.gm_over_id:.1f} /V ({inversion(point.gm_over_id)} inversion)"
                 f"  gain gm/gds {point.gm / point.gds if point.gds else 0:.0f}",
             )
@@ -91,7 +97,7 @@ def _cells(app: App[object], point: OperatingPoint) -> list[Text]:
     region = f"{_SIGN.get(point.region, '?')} {point.region}"
 
     def number(value: float, digits: int = 3) -> Text:
-        return Text(f"{format_quantity(value, digits):>7}")
+        return Text(f"{format_quantity(value, digits):>5}")
 
     return [
         Text(point.name, "bold"),
@@ -100,8 +106,7 @@ def _cells(app: App[object], point: OperatingPoint) -> list[Text]:
         number(point.gm),
         number(point.gds),
         Text(f"{point.gm_over_id:5.1f}"),
-        number(point.vgs),
         number(point.vds),
         number(point.vdsat),
-        number(point.vth),
+        number(point.vds - point.vdsat),
     ]

@@ -17,8 +17,8 @@ _SIGN = {"met": "✓", "failed": "✗", "rejected": "✗", "invalid": "✗", "wa
 _STYLE = {
     "met": "$text-success",
     "failed": "$text-error",
-    "rejected": "$text-muted",
-    "regenerated": "$text-muted",
+    "rejected": "$foreground-muted",
+    "regenerated": "$foreground-muted",
     "invalid": "$text-error",
     "waiting": "$text-warning",
 }
@@ -40,7 +40,7 @@ class HistoryTree(Tree[int]):
         self.guide_depth = 2
         self.border_title = "History"
         self._drawn: tuple[object, ...] = ()
-        self._nodes: dict[int, TreeNode[int]] = {}
+        self._by_turn: dict[int, TreeNode[int]] = {}
 
     def redraw(self) -> None:
         if not self.is_mounted or not self.display:
@@ -53,35 +53,39 @@ class HistoryTree(Tree[int]):
         self._drawn = signature
         on_path = {turn.id for turn in self.state.path()}
         known = [turn.id for turn in turns]
-        if list(self._nodes) == known[: len(self._nodes)] and self._nodes:
+        if list(self._by_turn) == known[: len(self._by_turn)] and self._by_turn:
             self._update_labels(turns, on_path)
         else:
             self.clear()
-            self._nodes = {}
+            self._by_turn = {}
         for turn in turns:
-            if turn.id not in self._nodes:
+            if turn.id not in self._by_turn:
                 self._add(turn, on_path)
         self.border_title = f"History · {len(turns)} turn{'' if len(turns) == 1 else 's'}"
-        if self.state.head in self._nodes and not self.has_focus:
-            self.move_cursor(self._nodes[self.state.head])
+        if self.state.head in self._by_turn and not self.has_focus:
+            self.move_cursor(self._by_turn[self.state.head])
+
+    def forget(self) -> None:
+        """Draws again next time: the theme changed."""
+        self._drawn = ()
 
     def on_show(self) -> None:
         self.redraw()
 
     def _update_labels(self, turns: list[Turn], on_path: set[int]) -> None:
         for turn in turns:
-            if turn.id in self._nodes:
-                self._nodes[turn.id].set_label(self._label(turn, on_path))
+            if turn.id in self._by_turn:
+                self._by_turn[turn.id].set_label(self._label(turn, on_path))
 
     def _add(self, turn: Turn, on_path: set[int]) -> None:
         """The first child of a turn stands beside it; later children open a branch."""
-        parent = self._nodes.get(turn.parent) if turn.parent is not None else None
+        parent = self._by_turn.get(turn.parent) if turn.parent is not None else None
         siblings = [t for t in self.state.in_order() if t.parent == turn.parent and t.id < turn.id]
         place = self.root if parent is None else parent if siblings else parent.parent or self.root
         node = place.add(self._label(turn, on_path), data=turn.id, expand=True)
         node.allow_expand = False
         place.expand()
-        self._nodes[turn.id] = node
+        self._by_turn[turn.id] = node
 
     def _label(self, turn: Turn, on_path: set[int]) -> Text:
         word = verdict(turn)
@@ -98,7 +102,7 @@ class HistoryTree(Tree[int]):
             (f"{_SIGN.get(word, '·')} {word}", style),
             score,
             (star, "$text-accent"),
-            (dim, "$text-muted"),
+            (dim, "$foreground-muted"),
         )
 
     def on_tree_node_selected(self, event: Tree.NodeSelected[int]) -> None:

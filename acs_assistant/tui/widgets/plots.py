@@ -37,14 +37,23 @@ class Decades(AxisFormatter):
         return [format_quantity(10.0**tick) for tick in ticks]
 
 
-class Engineering(NumericAxisFormatter):
+class Linear(NumericAxisFormatter):
+    """Linear ticks, no more than the height has room for. ``most`` is set when it is drawn."""
+
+    most = 6
+
+    def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
+        return super().get_ticks(min_, max_, min(max_ticks, self.most))
+
+
+class Engineering(Linear):
     """Linear ticks, written as SPICE writes numbers."""
 
     def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
         return [format_quantity(tick, 3) for tick in ticks]
 
 
-class Whole(NumericAxisFormatter):
+class Whole(Linear):
     """Linear ticks at whole numbers."""
 
     def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
@@ -78,10 +87,11 @@ class Chart:
     y: AxisFormatter
     lower: tuple[Curve, ...] = ()
     marks: tuple[float, ...] = ()
+    xlimits: tuple[float, float] | None = None
     ylimits: tuple[float, float] | None = None
 
 
-class _Plot(PlotWidget, can_focus=False):  # type: ignore[misc]
+class _Plot(PlotWidget, can_focus=False):
     """Keys belong to the screen, so the plot never takes the focus."""
 
     def on_mount(self) -> None:
@@ -111,15 +121,14 @@ class Plot(Vertical):
         lower.display = chart is not None and bool(chart.lower)
         self.set_class(chart is None, "-empty")
         if chart is None:
-            caption.update(Content.styled(empty, "$text-muted"))
+            caption.update(Content.styled(empty, "$foreground-muted"))
         elif chart != self._chart:
-            caption.update(Content.styled(chart.caption, "$text-muted"))
+            caption.update(Content.styled(chart.caption, "$foreground-muted"))
             self._draw(upper, chart, chart.curves)
+            upper.margin_bottom = 0 if chart.lower else 1
+            upper.set_xticks([] if chart.lower else None)
             if chart.lower:
                 self._draw(lower, chart, chart.lower)
-                upper.set_xticks([])
-            else:
-                upper.set_xticks(None)
         self._chart = chart
 
     def forget(self) -> None:
@@ -138,8 +147,10 @@ class Plot(Vertical):
                 plot.scatter(curve.x, curve.y, marker="●", marker_style=style)
             else:
                 plot.plot(curve.x, curve.y, line_style=style, hires_mode=HiResMode.BRAILLE)
-        low, high = chart.ylimits or _limits(curves)
-        plot.set_ylimits(low, high)
+        if isinstance(chart.y, Linear):
+            chart.y.most = max(2, plot.size.height // 3)
+        plot.set_xlimits(*(chart.xlimits or (None, None)))
+        plot.set_ylimits(*(chart.ylimits or _limits(curves)))
 
 
 def _limits(curves: tuple[Curve, ...]) -> tuple[float, float]:
@@ -167,8 +178,8 @@ def score_chart(state: SessionState) -> Chart | None:
     if len(x) > 1:
         lines.insert(0, Curve(*_steps(x, curve), "success"))
     low = max(0.0, min(own) - 0.05)
-    return Chart("Best score", tuple(lines), caption, Whole(), NumericAxisFormatter(),
-                 ylimits=(low, 1.02))  # fmt: skip
+    return Chart("Best score", tuple(lines), caption, Whole(), Linear(),
+                 xlimits=(0.5, len(x) + 0.5), ylimits=(low, 1.02))  # fmt: skip
 
 
 def _steps(x: Sequence[float], y: Sequence[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -192,7 +203,10 @@ def margins_chart(state: SessionState) -> Chart | None:
     curves, names = [], []
     for n, spec in enumerate(state.task.specs):
         points = [
-            (float(i), max(-100.0, min(100.0, 100 * signed_margin(spec, v) / abs(spec.target or 1))))
+            (
+                float(i),
+                max(-100.0, min(100.0, 100 * signed_margin(spec, v) / abs(spec.target or 1))),
+            )
             for i, turn in enumerate(turns, start=1)
             if (v := value_of(turn.evaluation, spec.metric)) is not None
         ]
@@ -203,7 +217,7 @@ def margins_chart(state: SessionState) -> Chart | None:
             names.append(f"{spec.metric} {ys[-1]:+.0f}%")
     if not curves:
         return None
-    return Chart("Margins %", tuple(curves), "  ".join(names), Whole(), NumericAxisFormatter())
+    return Chart("Margins %", tuple(curves), "  ".join(names), Whole(), Linear())
 
 
 def bode_chart(state: SessionState) -> Chart | None:
@@ -233,7 +247,7 @@ def bode_chart(state: SessionState) -> Chart | None:
         (Curve(x, tuple(float(v) for v in gain), "primary"),),
         caption,
         Decades(),
-        NumericAxisFormatter(),
+        Linear(),
         lower=(Curve(x, tuple(float(v) for v in phase), "accent"),),
         marks=marks,
     )
@@ -284,9 +298,10 @@ CHARTS = {
 
 def _waveforms(state: SessionState, analysis: str) -> list[Waveform]:
     turn = state.viewed
-    if turn is None or turn.evaluation is None or not turn.evaluation.measurements:
+    if turn is None:
         return []
-    return [w for w in turn.evaluation.nominal.waveforms if w.analysis == analysis and len(w.x) > 1]
+    kept = state.waveforms.get(turn.id, ())
+    return [w for w in kept if w.analysis == analysis and len(w.x) > 1]
 
 
 def _response(state: SessionState) -> tuple[np.ndarray, np.ndarray] | None:

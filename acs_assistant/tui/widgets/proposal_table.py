@@ -31,19 +31,19 @@ def sizing_rows(circuit: Circuit, old: Sizing, new: Sizing) -> list[list[Cell]]:
         percent = change_percent(before, after)
         word = change_text(percent)
         moved = word not in ("=", "new")
-        style = "$foreground" if moved else "$text-muted"
+        style = "$foreground" if moved else "$foreground-muted"
         sign = "" if not moved or percent is None else ("▲ " if percent > 0 else "▼ ")
         rows.append(
             [
                 (parameter.name, "bold $foreground" if moved else "$foreground"),
-                (" ".join(parameter.devices), "$text-muted"),
-                (parameter.format(before) if before is not None else MISSING, "$text-muted"),
+                (" ".join(parameter.devices), "$foreground-muted"),
+                (parameter.format(before) if before is not None else MISSING, "$foreground-muted"),
                 (parameter.format(after), "bold $text-accent" if moved else style),
-                (parameter.unit, "$text-muted"),
-                (sign + word, "$text-accent" if moved else "$text-muted"),
-                (log_bar(before, after), "$text-accent" if moved else "$text-muted"),
+                (parameter.unit, "$foreground-muted"),
+                (sign + word, "$text-accent" if moved else "$foreground-muted"),
+                (log_bar(before, after), "$text-accent" if moved else "$foreground-muted"),
                 (bound_note(parameter, after), "$text-warning"),
-                (parameter.role, "$text-muted"),
+                (parameter.role, "$foreground-muted"),
             ]
         )
     return rows
@@ -74,25 +74,23 @@ class ProposalTable(Board):
         circuit = state.task.circuit
         if state.proposal is not None and state.shown is None:
             self.border_title = "Proposal · waits for you"
-            self.border_subtitle = "a accept  e edit  r reject  g again"
             if state.proposal.error or not state.proposal.sizing:
                 return self._invalid(state.proposal.error)
             rows = sizing_rows(circuit, state.previous, state.proposal.sizing)
             body = columns(SIZING_COLUMNS, rows, width)
             expected = self._expected()
             return body if expected is None else Content("\n").join([body, expected])
-        self.border_subtitle = ""
         turn = state.viewed
         if state.shown is None and state.head is not None and turn is None:
             turn = state.turns.get(state.head)
         if turn is None:
             self.border_title = "Proposal"
             if state.phase is Phase.THINKING:
-                return Content.styled("The first proposal is on its way.", "$text-muted")
+                return Content.styled("The first proposal is on its way.", "$foreground-muted")
             return self._start(width)
         self.border_title = f"Sizes of turn {turn.index} · {verdict(turn)}"
         if turn.evaluation is not None and turn.evaluation.status == "failed":
-            self.border_subtitle = first_line(turn.evaluation.error, 60)
+            self.border_title += f": {first_line(turn.evaluation.error, 60)}"
         if not sizing_of(turn):
             return self._invalid(turn.proposal.error)
         rows = sizing_rows(circuit, self._before(turn.parent), sizing_of(turn))
@@ -110,24 +108,26 @@ class ProposalTable(Board):
         if proposal is None or not proposal.predictions:
             return None
         circuit = self.state.task.circuit
-        parts: list[str | tuple[str, str]] = [("expects  ", "$text-muted")]
+        parts: list[str | tuple[str, str]] = [("expects  ", "$foreground-muted")]
         for metric, value in proposal.predictions.items():
             unit = metric_unit(circuit, metric)
-            parts += [(f"{metric} ", "$text-muted"), f"{quantity(value, unit)} {unit}", "   "]
+            parts += [(f"{metric} ", "$foreground-muted"), f"{quantity(value, unit)} {unit}", "   "]
         return Content.assemble(*parts)
 
     def _invalid(self, error: str) -> Content:
         return Content.assemble(
             ("✗ This proposal cannot be simulated.\n", "$text-error"),
             plain(error) or "It holds no sizes.",
-            ("\nPress g for another one.", "$text-muted"),
+            ("\nPress g for another one.", "$foreground-muted"),
         )
 
     def _start(self, width: int) -> Content:
         circuit = self.state.task.circuit
-        lines = [Content.styled("Press Space to let the first proposal come.", "$text-muted")]
+        lines = [Content.styled("Press Space to let the first proposal come.", "$foreground-muted")]
         if circuit.reference:
-            lines.append(Content.styled("The reference sizing, for comparison:", "$text-muted"))
+            lines.append(
+                Content.styled("The reference sizing, for comparison:", "$foreground-muted")
+            )
             rows = sizing_rows(circuit, {}, circuit.reference)
             lines.append(columns(SIZING_COLUMNS, rows, width))
         return Content("\n").join(lines)

@@ -14,13 +14,13 @@ from textual.widgets.markdown import MarkdownStream
 from acs_assistant.domain import Circuit, Turn
 from acs_assistant.tui.state import Prediction, SessionState, verdict
 from acs_assistant.tui.text import first_line, metric_unit, plain, quantity
-from acs_assistant.tui.widgets.columns import Column, columns
+from acs_assistant.tui.widgets.columns import Cell, Column, columns
 
 KEPT = 24
 """Turns whose entries stay mounted; older ones are reached through the history."""
 
 _WORD = {True: ("✓ right", "$text-success"), False: ("✗ wrong", "$text-error"),
-         None: ("· open", "$text-muted")}  # fmt: skip
+         None: ("· open", "$foreground-muted")}  # fmt: skip
 
 
 class Entry(Vertical):
@@ -80,12 +80,12 @@ class Entry(Vertical):
         await self.query(".entry-predictions").remove()
         if not rows:
             return
-        cells = [
+        cells: list[list[Cell]] = [
             [
-                (row.metric, "$text-muted"),
+                (row.metric, "$foreground-muted"),
                 quantity(row.predicted, metric_unit(circuit, row.metric)),
                 quantity(row.measured, metric_unit(circuit, row.metric)),
-                (metric_unit(circuit, row.metric), "$text-muted"),
+                (metric_unit(circuit, row.metric), "$foreground-muted"),
                 _WORD[row.right],
             ]
             for row in rows
@@ -115,8 +115,10 @@ class Reasoning(VerticalScroll):
         self.border_title = "Reasoning"
         self._live: Entry | None = None
 
-    def on_mount(self) -> None:
-        self.anchor()
+    def _follow(self) -> None:
+        """Stays at the newest text, unless the engineer scrolled up to read."""
+        if self.max_scroll_y - self.scroll_y <= 3:
+            self.scroll_end(animate=False)
 
     async def load(self) -> None:
         """Draws the path of a stored session, folded."""
@@ -129,6 +131,7 @@ class Reasoning(VerticalScroll):
             entry.add_class("-folded")
             await self.mount(entry)
             await self._close(entry, turn)
+        self.scroll_end(animate=False)
 
     async def start(self, index: int) -> None:
         """A turn begins."""
@@ -144,10 +147,12 @@ class Reasoning(VerticalScroll):
         entries = list(self.query(Entry))
         for old in entries[:-KEPT]:
             await old.remove()
+        self.scroll_end(animate=False)
 
     async def write(self, piece: str) -> None:
         if self._live is not None:
             await self._live.write(plain(piece))
+            self._follow()
 
     async def store(self, turn: Turn) -> None:
         """A stage of a turn was stored: titles, predictions and folding follow."""
@@ -173,6 +178,13 @@ class Reasoning(VerticalScroll):
         fold = not any(entry.folded for entry in entries)
         for entry in entries:
             await self._toggle(entry, fold)
+
+    async def open_turn(self, turn: Turn | None) -> None:
+        """Opens one turn's entry and brings it into view."""
+        entry = self._entry(turn.id) if turn is not None else None
+        if entry is not None:
+            await self._toggle(entry, fold=False)
+            self.scroll_to_widget(entry, animate=False, top=True)
 
     @on(Entry.Toggled)
     async def _on_toggled(self, event: Entry.Toggled) -> None:
@@ -207,7 +219,7 @@ def _thoughts(turn: Turn) -> str:
 def _title(turn: Turn, folded: bool) -> Content:
     word = verdict(turn)
     style = {"met": "$text-success", "failed": "$text-error", "invalid": "$text-error",
-             "waiting": "$text-warning"}.get(word, "$text-muted")  # fmt: skip
+             "waiting": "$text-warning"}.get(word, "$foreground-muted")  # fmt: skip
     parts: list[str | tuple[str, str]] = [
         (f"{'▸' if folded else '▾'} turn {turn.index}  ", "bold"),
         (word, style),
@@ -219,5 +231,5 @@ def _title(turn: Turn, folded: bool) -> Content:
     if turn.decision is not None and turn.decision.kind == "rejected" and turn.decision.reason:
         parts.append((f"  “{first_line(turn.decision.reason)}”", "$text-warning"))
     if folded:
-        parts.append((f"  {first_line(_thoughts(turn))}", "$text-muted"))
+        parts.append((f"  {first_line(_thoughts(turn))}", "$foreground-muted"))
     return Content.assemble(*parts)

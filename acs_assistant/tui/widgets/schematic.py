@@ -20,7 +20,9 @@ REGION_STYLE = {
 
 
 def drawing(circuit: Circuit) -> str:
-    return plain(circuit.schematic).strip("\n")
+    text = plain(circuit.schematic).strip("\n")
+    # wrapping drops leading blanks; these it keeps
+    return text.expandtabs().replace(" ", "\N{NO-BREAK SPACE}")
 
 
 class SchematicBoard(Board):

@@ -23,14 +23,15 @@ class SpecsBoard(Board):
         state, circuit = self.state, self.state.task.circuit
         corners = len(state.task.corners) > 1
         turn = state.viewed
-        predicted = dict(turn.proposal.predictions) if turn is not None else {}
+        source = state.proposal or (turn.proposal if turn is not None else None)
+        predicted = dict(source.predictions) if source is not None else {}
         rows: list[list[Cell]] = []
         results = state.results()
         for spec, result in results:
             unit = metric_unit(circuit, spec.metric)
             target = f"{_RELATION[spec.relation]} {quantity(spec.target, unit)}"
             value = result.value if result else None
-            style, word = "$text-muted", "· open"
+            style, word = "$foreground-muted", "· open"
             if result is not None:
                 style = "$text-success" if result.met else "$text-error"
                 word = "✓ met" if result.met else "✗ fails"
@@ -41,15 +42,15 @@ class SpecsBoard(Board):
                 (word, style),
                 spec.metric,
                 (target, "$foreground"),
-                (quantity(value, unit), style if result else "$text-muted"),
-                (unit, "$text-muted"),
+                (quantity(value, unit), style if result else "$foreground-muted"),
+                (unit, "$foreground-muted"),
                 (margin, style),
                 (bar, style),
-                (trend(state.values(spec.metric), 12), "$text-muted"),
-                (quantity(expected, unit) if expected is not None else "", "$text-muted"),
+                (trend(state.values(spec.metric), 12), "$foreground-muted"),
+                (quantity(expected, unit) if expected is not None else "", "$foreground-muted"),
             ]
             if corners:
-                row.append((result.corner if result else "", "$text-muted"))
+                row.append((result.corner if result else "", "$foreground-muted"))
             rows.append(row)
         table = [
             Column(""),
@@ -65,7 +66,7 @@ class SpecsBoard(Board):
         if corners:
             table.append(Column("worst", rank=1))
         if not rows:
-            return Content.styled("No specs. Press p to add one.", "$text-muted")
+            return Content.styled("No specs. Press p to add one.", "$foreground-muted")
         met = sum(1 for _, r in results if r is not None and r.met)
         where = "" if turn is None else f" · turn {turn.index}"
         self.border_title = f"Specs {met}/{len(results)} met{where}"
@@ -80,11 +81,15 @@ class SpecsBoard(Board):
             return None
         named = {spec.metric for spec in self.state.task.specs}
         circuit = self.state.task.circuit
-        parts: list[str | tuple[str, str]] = [("also  ", "$text-muted")]
+        parts: list[str | tuple[str, str]] = [("also  ", "$foreground-muted")]
         for name, value in turn.evaluation.nominal.metrics.items():
             if name not in named:
                 unit = metric_unit(circuit, name)
-                parts += [(f"{name} ", "$text-muted"), f"{quantity(value, unit)} {unit}", "   "]
+                parts += [
+                    (f"{name} ", "$foreground-muted"),
+                    f"{quantity(value, unit)} {unit}",
+                    "   ",
+                ]
         return Content.assemble(*parts) if len(parts) > 1 else None
 
 

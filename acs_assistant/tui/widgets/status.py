@@ -13,7 +13,7 @@ from acs_assistant.tui.text import budget_bar
 from acs_assistant.tui.widgets.columns import fit
 
 _STYLE = {
-    Phase.IDLE: "$text-muted",
+    Phase.IDLE: "$foreground-muted",
     Phase.OPENING: "$text-primary",
     Phase.THINKING: "$text-primary",
     Phase.ASKING: "bold $text-warning",
@@ -61,22 +61,25 @@ class StatusLine(Widget):
             phase = f"{_SIGN[status.phase]} {status.note}"
         elif status.phase in (Phase.THINKING, Phase.SIMULATING, Phase.OPENING) and status.seconds:
             phase += f" {status.seconds} s"
-        left = Content.assemble(
-            (f" {status.title} ", "bold $foreground"),
-            (f" {phase} ", _STYLE[status.phase]),
-            (f"  {status.proposer}", "$text-muted"),
-        )
+        doing = Content.assemble((f" {phase} ", _STYLE[status.phase]))
         mode = f"AUTO {status.auto}" if status.auto else "ASK"
         used = f"{status.simulations}/{status.budget}"
         best = "" if status.best is None else f"best {status.best:.3f} "
         met = "" if status.best is None else ("✓ met  " if status.met else "✗ not met  ")
+        if width < 100:
+            best, met = ("", "") if status.best is None else (f"best {status.best:.3f}  ", "")
         right = Content.assemble(
-            (mode, "bold $text-accent" if status.auto else "bold $text-muted"),
+            (mode, "bold $text-accent" if status.auto else "bold $foreground-muted"),
             "  ",
             (best, "$foreground"),
             (met, "$text-success" if status.met else "$text-warning"),
-            ("sims ", "$text-muted"),
+            ("sims ", "$foreground-muted"),
             (budget_bar(status.simulations, status.budget, 10 if width >= 100 else 5), "$primary"),
             (f" {used} ", "bold $foreground"),
         )
-        return fit(left, right, width)
+        title = Content.assemble((f" {status.title} ", "bold $foreground"))
+        who = Content.assemble((f"  {status.proposer}", "$foreground-muted"))
+        room = max(width - right.cell_length - doing.cell_length - 1, 0)
+        if title.cell_length > room:
+            title = title.truncate(room, ellipsis=True)
+        return fit(title + doing + who, right, width)

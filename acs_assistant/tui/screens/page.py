@@ -1,0 +1,72 @@
+"""What the screens share: a page with a title and keys, and a dialog that answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen, Screen
+from textual.widget import Widget
+
+from acs_assistant.tui.keys import bindings
+
+if TYPE_CHECKING:
+    from acs_assistant.tui.app import AcsApp
+
+Answer = TypeVar("Answer")
+Bindings = list[Binding | tuple[str, str] | tuple[str, str, str]]
+
+
+def acs(widget: Widget) -> AcsApp:
+    """The running app, typed."""
+    return cast("AcsApp", widget.app)
+
+
+class AcsScreen(Screen[None]):
+    """A screen. ``KEY_SCOPES`` says which keys the help and the palette list."""
+
+    KEY_SCOPES: ClassVar[tuple[str, ...]] = ()
+    AUTO_FOCUS: ClassVar[str | None] = ""
+
+    @property
+    def acs(self) -> AcsApp:
+        return acs(self)
+
+
+class Page(AcsScreen):
+    """A screen beside the work, that Escape leaves."""
+
+    KEY_SCOPES: ClassVar[tuple[str, ...]] = ("page",)
+    BINDINGS: ClassVar[Bindings] = bindings("page")
+
+    async def action_back(self) -> None:
+        await self.dismiss()
+
+
+class Dialog(ModalScreen[Answer | None], Generic[Answer]):
+    """A box over the screen that ends with an answer, or with None."""
+
+    KEY_SCOPES: ClassVar[tuple[str, ...]] = ("dialog",)
+    BINDINGS: ClassVar[Bindings] = bindings("dialog")
+    BOX_TITLE: ClassVar[str] = ""
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(classes="box", can_focus=False) as box:
+            box.border_title = self.BOX_TITLE
+            box.border_subtitle = self.subtitle()
+            yield from self.body()
+
+    def body(self) -> ComposeResult:
+        raise NotImplementedError
+
+    def subtitle(self) -> str:
+        return "Enter does it · Esc closes"
+
+    @property
+    def acs(self) -> AcsApp:
+        return acs(self)
+
+    def action_cancel(self) -> None:
+        self.dismiss(None)

@@ -1,0 +1,166 @@
+"""Specs as rows of text: relation and target in one field, empty switches the spec off."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Input, Static
+
+from acs_assistant.domain import Circuit, Spec
+from acs_assistant.engine.specs import parse_spec
+from acs_assistant.errors import AcsError
+from acs_assistant.tui.text import metric_unit, quantity
+from acs_assistant.units import format_quantity
+
+_RELATION = re.compile(r"\s*(>=|<=|==|≥|≤|=|>|<)")
+
+
+def read_target(circuit: Circuit, spec: Spec, text: str) -> Spec | None:
+    """The spec with the relation and target of ``text``; None when the field is empty (off).
+
+    Raises:
+        InputError: It is not a relation and a quantity in the metric's unit.
+    """
+    if not text.strip():
+        return None
+    relation = "" if _RELATION.match(text) else spec.relation
+    return parse_spec(f"{spec.metric}{relation}{text}", circuit)
+
+
+def warning(circuit: Circuit, spec: Spec) -> str:
+    """Says when a target lies outside what this circuit is known to reach."""
+    if spec.range is None:
+        return ""
+    low, high = spec.range
+    unit = metric_unit(circuit, spec.metric)
+    hard = spec.target > high if spec.relation == ">=" else spec.target < low
+    if not hard:
+        return ""
+    return f"! harder than {quantity(low, unit)} … {quantity(high, unit)} that is known to work"
+
+
+class SpecRow(Horizontal):
+    def __init__(self, circuit: Circuit, spec: Spec, *, on: bool = True) -> None:
+        super().__init__(classes="spec-row")
+        self.circuit = circuit
+        self.spec = spec
+        self._on = on
+
+    def compose(self) -> ComposeResult:
+        text = f"{self.spec.relation} {format_quantity(self.spec.target)}" if self._on else ""
+        yield Static(self.spec.metric, markup=False, classes="spec-name")
+        yield Input(text, placeholder="off", compact=True, select_on_focus=False)
+        unit = metric_unit(self.circuit, self.spec.metric)
+        yield Static(unit, markup=False, classes="spec-unit")
+        yield Static(markup=False, classes="spec-note")
+
+    def judge(self) -> tuple[Spec | None, bool]:
+        """(The spec or None when off, whether the field can be used.)"""
+        field, note = self.query_one(Input), self.query_one(".spec-note", Static)
+        try:
+            spec = read_target(self.circuit, self.spec, field.value)
+        except AcsError as error:
+            field.add_class("-invalid")
+            note.update(Content.styled(f"✗ {error.hint or error.message}", "$text-error"))
+            return None, False
+        field.remove_class("-invalid")
+        if spec is None:
+            note.update(Content.styled("off", "$foreground-muted"))
+            return None, True
+        caution = warning(self.circuit, spec)
+        if caution:
+            note.update(Content.styled(caution, "$text-warning"))
+        else:
+            value = self.circuit.reference_metrics.get(spec.metric)
+            unit = metric_unit(self.circuit, spec.metric)
+            known = "" if value is None else f"reference {quantity(value, unit)}"
+            note.update(Content.styled(known, "$foreground-muted"))
+        return spec, True
+
+
+class SpecEditor(Vertical):
+    """One row per spec, and a field that adds one. Arrow keys move between the rows."""
+
+    @dataclass
+    class Changed(Message):
+        """A field was edited."""
+
+        fine: bool
+
+    def __init__(self, circuit: Circuit, specs: tuple[Spec, ...]) -> None:
+        super().__init__(classes="spec-editor")
+        self.circuit = circuit
+        self._start = specs
+
+    def compose(self) -> ComposeResult:
+        for spec in self._start:
+            yield SpecRow(self.circuit, spec)
+        names = {spec.metric for spec in self._start}
+        for spec in self.circuit.specs:
+            if spec.metric not in names:
+                yield SpecRow(self.circuit, spec, on=False)
+        with Horizontal(classes="spec-row spec-add"):
+            yield Static("add", classes="spec-name muted")
+            metrics = ", ".join(metric.name for metric in self.circuit.metrics)
+            yield Input(placeholder="gbw>=20meg", compact=True, id="add-spec")
+            yield Static(f"of {metrics}", markup=False, classes="spec-note muted")
+
+    def on_mount(self) -> None:
+        self._judge()
+
+    def specs(self) -> tuple[Spec, ...] | None:
+        """The specs that are on; None while a field cannot be used."""
+        found = [row.judge() for row in self.query(SpecRow)]
+        if not all(fine for _, fine in found):
+            return None
+        return tuple(spec for spec, _ in found if spec is not None)
+
+    def focus_add(self) -> None:
+        self.query_one("#add-spec", Input).focus()
+
+    def on_key(self, event: events.Key) -> None:
+        step = {"up": -1, "down": 1}.get(event.key)
+        fields = list(self.query(Input))
+        focused = self.screen.focused
+        if step is None or focused not in fields:
+            return
+        place = fields.index(focused) + step
+        if 0 <= place < len(fields):
+            fields[place].focus()
+            event.stop()
+            event.prevent_default()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        if event.input.id != "add-spec":
+            self._judge()
+
+    async def on_input_submitted(self, event: Input.Submitted) -> None:
+        if event.input.id != "add-spec":
+            return
+        event.stop()
+        note = self.query_one(".spec-add .spec-note", Static)
+        try:
+            spec = parse_spec(event.value, self.circuit)
+        except AcsError as error:
+            text = f"✗ {error.message} {error.hint}"
+            note.update(Content.styled(text, "$text-error"))
+            return
+        for row in self.query(SpecRow):
+            if row.spec.metric == spec.metric:
+                row.query_one(Input).value = f"{spec.relation} {format_quantity(spec.target)}"
+                break
+        else:
+            await self.mount(SpecRow(self.circuit, spec), before=self.query_one(".spec-add"))
+        event.input.value = ""
+        note.update("")
+        self._judge()
+
+    def _judge(self) -> None:
+        self.post_message(self.Changed(self.specs() is not None))
