@@ -12,30 +12,43 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
+
 DOCS = Path(__file__).parents[1] / "docs"
 MADE = "<!-- Written by scripts/reference.py from the code: change it there, then `make docs`. -->"
 
 
 def commands() -> str:
     """Every command with its options, from click."""
-    import click
-    from acs_assistant.cli import cli
-
-    def walk(command: click.Command, context: click.Context) -> Iterator[str]:
-        if command.hidden:
-            return
-        yield f"\n## `{context.command_path}`\n\n```text\n{command.get_help(context)}\n```\n"
-        if isinstance(command, click.Group):
-            for name, child in command.commands.items():
-                yield from walk(child, click.Context(child, context, name, **_WIDE))
-
-    root = click.Context(cli, info_name="acs-assistant", **_WIDE)
     intro = (
         f"# Commands\n\n{MADE}\n\n`--json` prints one JSON document on stdout and nothing else "
         "there. Exit status: 0 done (also when specs were not met), 2 bad input (one message on "
         "stderr that names the file, the line and the mend), 1 a fault of ours.\n"
     )
-    return intro + "".join(walk(cli, root))
+    pages = [
+        f"\n## `{context.command_path}`\n\n```text\n{command.get_help(context)}\n```\n"
+        for command, context in walk_commands()
+    ]
+    return intro + "".join(pages)
+
+
+def walk_commands() -> Iterator[tuple[click.Command, click.Context]]:
+    """Every command of the program, groups first, each with the context that names it."""
+    from acs_assistant.cli import app
+
+    def walk(
+        command: click.Command, context: click.Context
+    ) -> Iterator[tuple[click.Command, click.Context]]:
+        if command.hidden:
+            return
+        yield command, context
+        if isinstance(command, click.Group):
+            for name in command.list_commands(context):
+                child = command.get_command(context, name)
+                if child is not None:
+                    yield from walk(child, click.Context(child, context, name, **_WIDE))
+
+    yield from walk(app, click.Context(app, info_name="acs-assistant", **_WIDE))
 
 
 _WIDE = {"terminal_width": 96, "max_content_width": 96}
