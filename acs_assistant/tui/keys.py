@@ -137,6 +137,7 @@ KEYS: tuple[Key, ...] = (
 
     Key("sizes", "sizes.accept", "ctrl+s,enter", "accept", "Simulate", "Simulate these sizes",
         "Enter", priority=True),
+    Key("sizes", "sizes.cancel", "escape", "cancel", "Cancel", "Back to the proposal", "Esc"),
     Key("sizes", "sizes.more", "pageup", "step(1)", "+5 %", "Five percent more", "PgUp",
         priority=True),
     Key("sizes", "sizes.less", "pagedown", "step(-1)", "-5 %", "Five percent less", "PgDn",
@@ -147,7 +148,6 @@ KEYS: tuple[Key, ...] = (
         priority=True),
     Key("sizes", "sizes.undo", "ctrl+z", "undo", "Undo", "Take the last change back", "^z",
         priority=True),
-    Key("sizes", "sizes.cancel", "escape", "cancel", "Cancel", "Back to the proposal", "Esc"),
 
     Key("settings", "settings.save", "ctrl+s", "save", "Save", "Save the settings", "^s",
         priority=True),

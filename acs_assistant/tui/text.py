@@ -23,8 +23,9 @@ def plain(text: str) -> str:
 
 
 def first_line(text: str, width: int = 120) -> str:
-    """The first line that says something, cut to ``width``."""
+    """The first line that says something, without Markdown's signs, cut to ``width``."""
     line = next((line.strip() for line in plain(text).splitlines() if line.strip()), "")
+    line = line.lstrip("#>- ").replace("**", "").replace("`", "")
     return line if len(line) <= width else line[: width - 1].rstrip() + "…"
 
 

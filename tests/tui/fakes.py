@@ -37,7 +37,7 @@ from acs_assistant.tui.app import AcsApp
 
 SCHEMATIC = """\
  VDD ──┬────────┬───────────┬──
-      M3 ├──┬──┤ M4        M6 
+      M3 ├──┬──┤ M4        M6
        │    │   ├──Rz─Cc─┐  │
        └────┘   └────────┼──┤├── out
  inn ─┤M1     M2├─ inp   └──┤
@@ -161,7 +161,7 @@ def _waveforms(metrics: Mapping[str, float]) -> tuple[Waveform, ...]:
     gain = 10 ** (metrics["dc_gain"] / 20)
     first = metrics["gbw"] / gain
     second = metrics["gbw"] / math.tan(math.radians(max(1.0, 90 - metrics["phase_margin"])))
-    f = tuple(10 ** (n / 10) for n in range(0, 91))
+    f = tuple(10 ** (n / 10) for n in range(91))
     h = tuple(gain / ((1 + 1j * x / first) * (1 + 1j * x / second)) for x in f)
     t = tuple(n * 5e-9 for n in range(101))
     tau = 1 / (2 * math.pi * metrics["gbw"])

@@ -71,9 +71,8 @@ class ModelsScreen(Page):
             if isinstance(value, str) and ("\n" in value or len(value) > 90):
                 text += f"\n{plain(value)}\n"
             else:
-                rows.append(
-                    [(field.name.replace("_", " "), "$foreground-muted"), plain(str(value))]
-                )
+                name = field.name.replace("_", " ")
+                rows.append([(name, "$foreground-muted"), plain(str(value))])
         width = max(self.query_one("#card").scrollable_content_region.width, 30)
         table = columns((Column(""), Column("", shrink=10)), rows, width, header=False)
         self.query_one("#card-text", Static).update(Content("\n").join([table, Content(text)]))

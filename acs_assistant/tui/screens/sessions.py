@@ -19,13 +19,14 @@ from acs_assistant.errors import AcsError
 from acs_assistant.storage.records import SessionSummary
 from acs_assistant.tui.keys import bindings
 from acs_assistant.tui.screens.page import AcsScreen, Bindings
-from acs_assistant.tui.text import MISSING, plain, when
+from acs_assistant.tui.text import MISSING, first_line, plain, when
 from acs_assistant.tui.widgets.key_bar import KeyBar
 from acs_assistant.tui.widgets.themed import themed
 
 REFERENCE_CIRCUIT = "two_stage_miller"
 SORTS = ("newest", "circuit", "best score", "number")
-_COLUMNS = ("#", "session", "circuit", "proposer", "sims", "best", "specs", "last change", "")
+_COLUMNS = ("#", "session", "specs", "best", "sims", "last change", "circuit", "proposer", "")
+_NARROW = 6
 
 
 class SessionsScreen(AcsScreen):
@@ -56,13 +57,13 @@ class SessionsScreen(AcsScreen):
         yield KeyBar()
 
     def on_mount(self) -> None:
-        table = self.query_one(DataTable)
-        for name in _COLUMNS:
-            table.add_column(name, key=name)
         self.query_one("#search").display = False
         self.query_one("#greeting").display = False
         self.query_one("#welcome", Static).update(_welcome())
         self.acs.theme_changed_signal.subscribe(self, lambda _: self._draw())
+
+    def on_resize(self) -> None:
+        self._draw()
 
     def on_screen_resume(self) -> None:
         self.refresh_list()
@@ -115,14 +116,16 @@ class SessionsScreen(AcsScreen):
                 rows.sort(key=lambda s: (-(s.best if s.best is not None else -1.0), -s.id))
             case "number":
                 rows.sort(key=lambda s: s.id)
-        table.clear()
+        table.clear(columns=True)
+        shown = len(_COLUMNS) if self.size.width >= 100 else _NARROW
+        table.add_columns(*_COLUMNS[:shown])
         for summary in rows:
-            table.add_row(*self._cells(summary), key=str(summary.id))
+            table.add_row(*self._cells(summary)[:shown], key=str(summary.id))
         if keep is not None and any(s.id == keep.id for s in rows):
             table.move_cursor(row=table.get_row_index(str(keep.id)))
         what = "archived sessions" if self._archived else "sessions"
         self.query_one("#title", Static).update(
-            f"ACS Assistant · {len(rows)} {what} · by {SORTS[self._sort]}"
+            f"ACS Assistant · {what}: {len(rows)} · by {SORTS[self._sort]}"
         )
 
     def _cells(self, summary: SessionSummary) -> list[Text]:
@@ -136,14 +139,14 @@ class SessionsScreen(AcsScreen):
             met = themed(app, ("✗ not met", "$text-warning"))
         who = summary.proposer if summary.proposer != "model" else (summary.model or "model")
         return [
-            Text(str(summary.id), justify="right"),
-            Text(plain(summary.title), "bold"),
+            Text(f"{summary.id:>3}"),
+            Text(first_line(summary.title, 40), "bold"),
+            met,
+            Text(f"{best:>5}"),
+            Text(f"{summary.simulations:>3}/{summary.budget}"),
+            themed(app, (when(summary.updated), "$foreground-muted")),
             themed(app, (plain(summary.circuit), "$foreground-muted")),
             themed(app, (plain(who).rsplit("/", 1)[-1], "$foreground-muted")),
-            Text(f"{summary.simulations}/{summary.budget}", justify="right"),
-            Text(best, justify="right"),
-            met,
-            themed(app, (when(summary.updated), "$foreground-muted")),
             themed(app, ("open elsewhere" if summary.running else "", "$text-warning")),
         ]
 
@@ -265,9 +268,10 @@ class SessionsScreen(AcsScreen):
 def _welcome() -> Content:
     return Content.assemble(
         ("ACS Assistant\n\n", "bold $text-primary"),
-        "A language model on this machine proposes the sizes of an analog circuit, and says why.\n"
-        "You accept, edit or reject each proposal. ngspice measures it, and the model reads the\n"
-        "result before it proposes again. Every step is stored as it happens.\n\n",
+        "A language model on this machine proposes the sizes of an analog circuit,\n"
+        "and says why. You accept, edit or reject each proposal. ngspice measures\n"
+        "it, and the model reads the result before it proposes again. Every step\n"
+        "is stored as it happens.\n\n",
         ("  f  ", "bold $text-accent"),
         "first steps: a two-stage op-amp on SKY130 with its default specs\n",
         ("  n  ", "bold $text-accent"),

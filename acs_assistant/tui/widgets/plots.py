@@ -171,9 +171,10 @@ def score_chart(state: SessionState) -> Chart | None:
     own = [t.evaluation.score.value for t in state.in_order() if t.evaluation is not None]
     x = [float(n) for n in range(1, len(curve) + 1)]
     best = state.best
-    caption = f"line best so far {curve[-1]:.3f}, points each simulation"
+    caption = f"best {curve[-1]:.3f}"
     if best is not None:
-        caption += f"; best is turn {best.index}"
+        caption += f" at turn {best.index}"
+    caption += " · ● each simulation"
     lines = [Curve(tuple(x), tuple(own), "accent", points=True)]
     if len(x) > 1:
         lines.insert(0, Curve(*_steps(x, curve), "success"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from acs_assistant.tui.state import SessionState
+from acs_assistant.tui.state import SessionState, value_of
 from acs_assistant.tui.text import margin_bar, metric_unit, quantity, trend
 from acs_assistant.tui.widgets.board import Board
 from acs_assistant.tui.widgets.columns import Cell, Column, columns
@@ -22,7 +22,7 @@ class SpecsBoard(Board):
     def draw(self, width: int) -> Content:
         state, circuit = self.state, self.state.task.circuit
         corners = len(state.task.corners) > 1
-        turn = state.viewed
+        turn, best = state.viewed, state.best
         source = state.proposal or (turn.proposal if turn is not None else None)
         predicted = dict(source.predictions) if source is not None else {}
         rows: list[list[Cell]] = []
@@ -38,6 +38,7 @@ class SpecsBoard(Board):
             margin = "" if result is None or result.margin is None else _signed(result.margin, unit)
             bar = margin_bar(result.margin if result else None, spec.target)
             expected = predicted.get(spec.metric)
+            of_best = value_of(best.evaluation, spec.metric) if best is not None else None
             row: list[Cell] = [
                 (word, style),
                 spec.metric,
@@ -48,6 +49,7 @@ class SpecsBoard(Board):
                 (bar, style),
                 (trend(state.values(spec.metric), 12), "$foreground-muted"),
                 (quantity(expected, unit) if expected is not None else "", "$foreground-muted"),
+                (quantity(of_best, unit) if of_best is not None else "", "$foreground-muted"),
             ]
             if corners:
                 row.append((result.corner if result else "", "$foreground-muted"))
@@ -55,13 +57,14 @@ class SpecsBoard(Board):
         table = [
             Column(""),
             Column("spec", shrink=8),
-            Column("target", rank=0),
+            Column("target"),
             Column("value", "right"),
             Column("unit", rank=5),
             Column("margin", "right", rank=1),
             Column("  −   0   +", "middle", rank=2),
             Column("trend", rank=3),
             Column("expected", "right", rank=4),
+            Column("best", "right", rank=6),
         ]
         if corners:
             table.append(Column("worst", rank=1))

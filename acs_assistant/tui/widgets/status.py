@@ -82,4 +82,7 @@ class StatusLine(Widget):
         room = max(width - right.cell_length - doing.cell_length - 1, 0)
         if title.cell_length > room:
             title = title.truncate(room, ellipsis=True)
-        return fit(title + doing + who, right, width)
+        left = title + doing
+        if left.cell_length + who.cell_length <= width - right.cell_length - 1:
+            left += who
+        return fit(left, right, width)
