@@ -66,6 +66,34 @@ class SftConfig(_Section):
     seed: int = 1
 
 
+class RlConfig(_Section):
+    """GRPO and TL-GRPO; the same settings spend the same simulations."""
+
+    start: str = Field(description="checkpoint that training starts from")
+    data: str = Field(description="folder with the archives that tasks are drawn from")
+    circuits: list[str] = ["ota_5t", "two_stage_miller"]
+    seconds: float = Field(default=3600, description="wall-clock budget")
+    tasks: int = Field(default=12, description="tasks per step")
+    group: int = Field(default=8, ge=2, description="G: responses per group")
+    turns: int = Field(default=4, ge=1, description="T: turns per session")
+    continue_with: Literal["best", "sampled"] = "sampled"
+    temperature: float = 1.0
+    relax: float = Field(default=0.08, description="how far drawn specs are relaxed at most")
+    learning_rate: float = 5e-5
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    kl_weight: float = 0.0
+    normalise: bool = Field(default=True, description="divide by the group's standard deviation")
+    epochs: int = Field(default=1, ge=1, description="updates from one batch of groups")
+    micro_tokens: int = Field(default=12288, description="padded tokens per backward pass")
+    clip_norm: float = 1.0
+    max_tokens: int = 512
+    checkpoint_seconds: float = 180
+    threads: int = 2
+    precision: Literal["bf16", "f32"] = "bf16"
+    seed: int = 1
+
+
 S = TypeVar("S", bound=_Section)
 
 

@@ -1,0 +1,149 @@
+"""What GRPO and TL-GRPO share: groups packed behind their history, and one clipped update."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from acs_assistant.training.chat import Example
+from acs_assistant.training.config import RlConfig
+from acs_assistant.training.losses import learned_states, policy_loss, token_log_probabilities
+from acs_assistant.training.packing import Batch, pack, stack
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Responses drawn from one history.
+
+    Attributes:
+        prompt: Tokens of the history.
+        responses: Tokens of each response, the end token included.
+        advantages: (len(responses),) what each was worth against the others.
+    """
+
+    prompt: tuple[int, ...]
+    responses: tuple[tuple[int, ...], ...]
+    advantages: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Groups as one batch, with the sequence and the advantage of every learned token."""
+
+    batch: Batch
+    sequence: Tensor
+    advantage: Tensor
+    sequences: int
+
+
+def informative(groups: Sequence[Group], kl_weight: float) -> list[Group]:
+    """Groups that have a gradient: without a KL term those of equal rewards have none."""
+    return [g for g in groups if kl_weight or np.any(g.advantages)]
+
+
+def pack_groups(groups: Sequence[Group]) -> Packed:
+    """Each group becomes a row: its history once, its responses side by side behind it.
+
+    The history's last token opens every response, because it is what predicts the first one.
+    """
+    lengths = [len(g.prompt) + sum(len(r) + 1 for r in g.responses) for g in groups]
+    rows, advantages = [], []
+    for group in groups:
+        examples = [
+            Example(
+                group.prompt[:-1],
+                np.array([group.prompt[-1], *response], dtype=np.int32),
+                np.array([False] + [True] * len(response)),
+            )
+            for response in group.responses
+        ]
+        rows.append(pack(examples, max(lengths)))
+        advantages += list(group.advantages)
+    batch = stack(rows)
+    offsets = np.cumsum([0, *(len(g.responses) for g in groups)])[:-1]
+    index = batch.segment - 1 + torch.tensor(offsets)[:, None]
+    sequence = index[batch.targets >= 0]
+    per_sequence = torch.tensor(np.array(advantages), dtype=torch.float32)
+    return Packed(batch, sequence, per_sequence[sequence], len(advantages))
+
+
+def micro_batches(groups: Sequence[Group], tokens: int) -> Iterator[list[Group]]:
+    """Groups of like length together, at most ``tokens`` padded tokens each."""
+
+    def length(group: Group) -> int:
+        return len(group.prompt) + sum(len(r) + 1 for r in group.responses)
+
+    held: list[Group] = []
+    for group in sorted(groups, key=length):
+        if held and length(group) * (len(held) + 1) > tokens:
+            yield held
+            held = []
+        held.append(group)
+    if held:
+        yield held
+
+
+def log_probabilities(
+    model: PreTrainedModel, packed: Packed, temperature: float, dtype: torch.dtype
+) -> Tensor:
+    """(N,) log-probability of every learned token."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        states, targets = learned_states(model, packed.batch, dtype)
+        logits = model.lm_head(states)
+    return token_log_probabilities(logits, targets, temperature)
+
+
+def update(
+    model: PreTrainedModel,
+    optimizer: torch.optim.Optimizer,
+    groups: Sequence[Group],
+    config: RlConfig,
+    reference: PreTrainedModel | None = None,
+) -> dict[str, float]:
+    """One or more clipped steps on the same groups; returns what is worth logging.
+
+    With one epoch the policy that drew the tokens is the one being updated, so the old
+    log-probabilities are the new ones without their gradient.
+    """
+    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    packs = [pack_groups(part) for part in micro_batches(groups, config.micro_tokens)]
+    total = sum(p.sequences for p in packs)
+    if not total:
+        return {"loss": 0.0, "gradient_norm": 0.0, "log_probability": 0.0}
+    drawn: list[Tensor | None] = [None] * len(packs)
+    anchors: list[Tensor | None] = [None] * len(packs)
+    with torch.no_grad():
+        if config.epochs > 1:
+            drawn = [log_probabilities(model, p, config.temperature, dtype) for p in packs]
+        if reference is not None and config.kl_weight:
+            anchors = [log_probabilities(reference, p, config.temperature, dtype) for p in packs]
+    logged: dict[str, float] = {}
+    for _ in range(config.epochs):
+        optimizer.zero_grad(set_to_none=True)
+        loss_sum, mean_log = 0.0, 0.0
+        for packed, old, anchor in zip(packs, drawn, anchors, strict=True):
+            new = log_probabilities(model, packed, config.temperature, dtype)
+            loss = policy_loss(
+                new,
+                new.detach() if old is None else old,
+                packed.advantage,
+                packed.sequence,
+                clip_low=config.clip_low,
+                clip_high=config.clip_high,
+                reference=anchor,
+                kl_weight=config.kl_weight,
+            )
+            share = packed.sequences / total
+            (loss * share).backward()  # type: ignore[no-untyped-call]
+            loss_sum += float(loss.detach()) * share
+            mean_log += float(new.detach().mean()) * share
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+        optimizer.step()
+        logged = {"loss": loss_sum, "gradient_norm": float(norm), "log_probability": mean_log}
+    return logged
