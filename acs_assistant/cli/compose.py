@@ -11,9 +11,11 @@ from acs_assistant.engine.services import Services
 
 if TYPE_CHECKING:
     from acs_assistant.domain import Circuit, Task
+    from acs_assistant.engine.proposers import Proposer
     from acs_assistant.llm.port import LanguageModel
     from acs_assistant.optimizers.port import Optimizer
     from acs_assistant.sim.port import Simulator
+    from acs_assistant.storage.store import Store
 
 
 def build_services(settings: Settings | None = None) -> Services:
@@ -23,13 +25,24 @@ def build_services(settings: Settings | None = None) -> Services:
         ConfigError: The settings cannot be read.
         StorageError: The database cannot be used.
     """
-    from acs_assistant.optimizers import OPTIMIZERS
     from acs_assistant.storage.store import Store
 
-    settings = load_settings() if settings is None else settings
+    return _services(load_settings() if settings is None else settings, Store(paths.database()))
+
+
+def benchmark_services(settings: Settings) -> Services:
+    """The same with sessions in memory only."""
+    from acs_assistant.storage.store import Store
+
+    return _services(settings, Store.memory())
+
+
+def _services(settings: Settings, store: Store) -> Services:
+    from acs_assistant.optimizers import OPTIMIZERS
+
     return Services(
         settings=settings,
-        store=Store(paths.database()),
+        store=store,
         list_circuits=_list_circuits,
         load_circuit=_load_circuit,
         list_models=_list_models,
@@ -38,6 +51,7 @@ def build_services(settings: Settings | None = None) -> Services:
         make_optimizer=_make_optimizer,
         optimizers=OPTIMIZERS,
         save_settings=save_settings,
+        make_hybrid=_make_hybrid,
     )
 
 
@@ -81,3 +95,9 @@ def _make_optimizer(name: str, task: Task, seed: int, budget: int) -> Optimizer:
     from acs_assistant.optimizers import make_optimizer
 
     return make_optimizer(name, task, seed, budget)
+
+
+def _make_hybrid(name: str, services: Services, budget: int, model: str) -> Proposer:
+    from acs_assistant.bench.hybrids import make_hybrid
+
+    return make_hybrid(name, services, budget=budget, model=model)

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 @click.option(
     "--proposer",
     metavar="NAME",
-    help="Who proposes: model, or an optimizer: tpe, cmaes, gp, turbo, scbo, random, sobol.",
+    help="Who proposes: model, or an optimizer: tpe, cmaes, gp, turbo, scbo, random, sobol; "
+    "or both, such as model+tpe.",
 )
 @click.option("--model", default="", metavar="NAME|FILE|URL", help="The language model.")
 @click.option("--seed", type=click.IntRange(min=0), help="Makes the run repeatable.")

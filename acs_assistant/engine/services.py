@@ -37,6 +37,8 @@ class Services:
         open_model: By name, file or URL; "" opens the default model.
         make_optimizer: (name, task, seed, budget).
         optimizers: Names that ``make_optimizer`` knows.
+        make_hybrid: Makes a proposer called "KIND+OPTIMIZER": (name, these services, budget,
+            model); None knows none.
         save_settings: Stores them, and ``settings`` is replaced by the caller.
     """
 
@@ -50,12 +52,13 @@ class Services:
     make_optimizer: Callable[[str, Task, int, int], Optimizer]
     optimizers: tuple[str, ...] = ()
     save_settings: Callable[[Settings], None] = lambda settings: None
+    make_hybrid: Callable[[str, Services, int, str], Proposer] | None = None
     _simulator: Simulator | None = None
     _models: dict[str, LanguageModel] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def proposers(self) -> tuple[str, ...]:
-        """Names that ``proposer`` and ``new_session`` take."""
+        """Names to choose from; ``proposer`` and ``new_session`` also take hybrids."""
         return ("model", *self.optimizers)
 
     def simulator(self) -> Simulator:
@@ -85,7 +88,7 @@ class Services:
             return self._models[name]
 
     def proposer(self, name: str, *, budget: int, model: str = "") -> Proposer:
-        """Makes a proposer: "model", or an optimizer's name.
+        """Makes a proposer: "model", an optimizer's name, or a hybrid such as "model+tpe".
 
         Raises:
             InputError: Unknown name; names the nearest.
@@ -103,6 +106,8 @@ class Services:
                 resamples=chosen.resamples,
             )
             return ModelProposer(self.model(model), policy)
+        if "+" in name and self.make_hybrid is not None:
+            return self.make_hybrid(name, self, budget, model)
         if name not in self.optimizers:
             raise InputError(f"unknown proposer '{name}'.", hint=nearest(name, self.proposers()))
         return OptimizerProposer(
@@ -124,7 +129,7 @@ class Services:
 
         chosen = self.settings.session
         proposer = proposer or chosen.proposer
-        if proposer not in self.proposers():
+        if proposer not in self.proposers() and "+" not in proposer:
             raise InputError(
                 f"unknown proposer '{proposer}'.", hint=nearest(proposer, self.proposers())
             )

@@ -225,3 +225,24 @@ def test_ctrl_c_stops_a_run_and_keeps_its_session(home: Path) -> None:
     summary = Store(paths.database()).summary(document["session"])
     assert summary.simulations == document["simulations"] >= 2
     assert not summary.running
+
+
+def test_bench_writes_results_summary_and_figures(command: Command, home: Path) -> None:
+    specs = [{"metric": "power", "relation": "<=", "target": 1e-9}]
+    tasks = [{"id": "one", "circuit": "ota_5t", "specs": specs}]
+    (home / "tasks.json").write_text(json.dumps(tasks))
+    run = ("bench", "--tasks", "tasks.json", "--proposers", "random,sobol", "--budget", "2",
+           "--out", "out", "--workers", "1")  # fmt: skip
+    summary = command(*run, "--json").document
+    assert summary["budget"] == 2
+    lines = [json.loads(line) for line in (home / "out" / "results.jsonl").open()]
+    assert [(line["task"], line["proposer"]) for line in lines] == [
+        ("one", "random"),
+        ("one", "sobol"),
+    ]
+    assert all(set(line) >= SOLVE for line in lines)
+    assert json.loads((home / "out" / "summary.json").read_text()) == summary
+    assert list((home / "out").glob("*.svg"))
+    assert not paths.database().exists(), "a benchmark leaves the person's sessions alone"
+    done = command(*run)
+    assert done.status == 0 and "random" in done.out
