@@ -156,7 +156,8 @@ def run_job(job: Job, services: Services) -> Result:
     finally:
         store.close()
     named = {"session": None, "proposer": job.proposer, "seed": job.seed}
-    return {"task": job.task.id, "level": job.task.level, **document, **named}
+    result: Result = _rounded({"task": job.task.id, "level": job.task.level, **document, **named})
+    return result
 
 
 def make_proposer(name: str, model: str, budget: int, services: Services) -> Proposer:
@@ -313,7 +314,7 @@ def _key(result: Result) -> tuple[str, str, int]:
 
 
 def _line(result: Result) -> str:
-    return json.dumps(_rounded(result), ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(result, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _rounded(value: Any) -> Any:

@@ -58,16 +58,16 @@ def toy_circuit(objective: bool = True) -> Circuit:
             Metric("power", "W", "ac", "formula", better="lower"),
         ),
         specs=(
-            Spec("dc_gain", ">=", 70.0),
-            Spec("gbw", ">=", 12e6),
-            Spec("phase_margin", ">=", 60.0),
-            Spec("power", "<=", 150e-6),
+            Spec("dc_gain", ">=", 70.0, range=(40.0, 90.0)),
+            Spec("gbw", ">=", 12e6, range=(1e6, 60e6)),
+            Spec("phase_margin", ">=", 60.0, range=(45.0, 80.0)),
+            Spec("power", "<=", 150e-6, range=(20e-6, 500e-6)),
         ),
         conditions=Conditions(supply=1.8, load=2e-12),
         netlist="",
         testbenches=(),
         objective=Objective("power") if objective else None,
-        condition_ranges={"load": (1e-12, 5e-12)},
+        condition_ranges={"load": (1e-12, 5e-12), "supply": (1.6, 2.0)},
     )
 
 

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from acs_assistant.bench import runner
+from acs_assistant.bench.draw import Plan, draw_tasks
+from acs_assistant.bench.runner import RESULTS, Bench, read_results, run_bench
+from acs_assistant.bench.taskfile import BenchTask
+from acs_assistant.domain import Spec
+from acs_assistant.errors import InputError
+from tests.bench.parts import toy_services
+from tests.optimizers.toy import ToySimulator, toy_circuit
+
+
+@pytest.fixture(scope="module")
+def tasks() -> list[BenchTask]:
+    plan = Plan(count=3, levels=("easy",), seed=1)
+    return [task for task, _ in draw_tasks(toy_circuit(), ToySimulator(), plan)]
+
+
+def bench(tasks: Sequence[BenchTask], **changes: Any) -> Bench:
+    chosen: dict[str, Any] = {
+        "tasks": tasks, "proposers": ("tpe", "random"), "budget": 15, "seeds": 2, "workers": 1,
+    }  # fmt: skip
+    return Bench(**(chosen | changes))
+
+
+def timeless(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in result.items() if k != "seconds"} for result in results]
+
+
+def test_one_solve_document_per_run(tasks: list[BenchTask], tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    results = run_bench(
+        bench(tasks), tmp_path, toy_services, lambda done, total: calls.append((done, total))
+    )
+    assert len(results) == 12
+    assert calls == [(done, 12) for done in range(13)]
+    assert {(r["task"], r["proposer"], r["seed"]) for r in results} == {
+        (t.id, p, s) for t in tasks for p in ("tpe", "random") for s in (0, 1)
+    }
+    for result in results:
+        assert result["circuit"] == "toy"
+        assert result["level"] == "easy"
+        assert 1 <= result["simulations"] == len(result["turns"]) <= 15
+        assert result["met"] == (result["first_met_at"] is not None)
+        assert result["first_met_at"] in (None, result["simulations"])
+        assert set(result["seconds"]) == {"model", "simulate", "total"}
+    lines = (tmp_path / RESULTS).read_text().splitlines()
+    assert [json.loads(line)["task"] for line in lines] == [r["task"] for r in results]
+
+
+def test_identical_seeds_identical_results_in_one_process_or_two(
+    tasks: list[BenchTask], tmp_path: Path
+) -> None:
+    alone = run_bench(bench(tasks), tmp_path / "a", toy_services)
+    spread = run_bench(bench(tasks, workers=2), tmp_path / "b", toy_services)
+    assert timeless(alone) == timeless(spread)
+    by_seed = [[r["turns"] for r in alone if r["seed"] == seed] for seed in (0, 1)]
+    assert by_seed[0] != by_seed[1]
+    first_points = {json.dumps(r["turns"][0]["sizing"]) for r in alone if r["seed"] == 0}
+    assert len(first_points) > 1, "tasks must not share their random first points"
+
+
+def test_goes_on_where_it_stopped(
+    tasks: list[BenchTask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run_bench(bench(tasks), tmp_path / "whole", toy_services)
+    out = tmp_path / "cut"
+    run_bench(bench(tasks, proposers=("tpe",)), out, toy_services)
+    file = out / RESULTS
+    text = file.read_text()
+    file.write_text(text[: len(text) // 2])  # killed in the middle of a line
+    kept = text[: len(text) // 2].count("\n")
+    made: list[runner.Job] = []
+    real = runner.run_job
+    monkeypatch.setattr(
+        runner, "run_job", lambda job, services: made.append(job) or real(job, services)
+    )
+    results = run_bench(bench(tasks), out, toy_services)
+    assert len(made) == 12 - kept
+    assert timeless(results) == timeless(whole)
+
+
+def test_optimize_goes_on_after_success(tasks: list[BenchTask], tmp_path: Path) -> None:
+    results = run_bench(
+        bench(tasks[:1], proposers=("tpe",), seeds=1, budget=40, optimize=True),
+        tmp_path,
+        toy_services,
+    )
+    assert results[0]["simulations"] == 40
+
+
+def test_another_budget_needs_another_folder(tasks: list[BenchTask], tmp_path: Path) -> None:
+    run_bench(bench(tasks[:1], proposers=("random",), seeds=1), tmp_path, toy_services)
+    with pytest.raises(InputError, match="another benchmark"):
+        run_bench(bench(tasks, budget=16), tmp_path, toy_services)
+
+
+def test_unknown_names_are_found_before_anything_runs(
+    tasks: list[BenchTask], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"unknown proposer 'tpf'.*\n.*'tpe'"):
+        run_bench(bench(tasks, proposers=("random", "tpf")), tmp_path, toy_services)
+    elsewhere = BenchTask("x", "nowhere", (Spec("gbw", ">=", 1.0),))
+    with pytest.raises(InputError, match="unknown circuit 'nowhere'"):
+        run_bench(bench([*tasks, elsewhere]), tmp_path, toy_services)
+    assert not (tmp_path / RESULTS).exists() or not (tmp_path / RESULTS).read_text()
+
+
+def test_a_file_that_is_not_results_is_not_overwritten(tmp_path: Path) -> None:
+    file = tmp_path / RESULTS
+    file.write_text("my notes\nmore notes\n")
+    with pytest.raises(InputError, match="not a line of benchmark results"):
+        read_results(file)
+    assert file.read_text() == "my notes\nmore notes\n"
