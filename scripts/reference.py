@@ -84,6 +84,9 @@ def settings() -> str:
         "these defaults; an unknown key is refused with the nearest known one.\n",
     ]
     for name, section in Settings().__dict__.items():
+        if isinstance(section, dict):
+            lines.append(f"## `[{name}]`\n\n{Settings.model_fields[name].description}\n")
+            continue
         lines.append(f"## `[{name}]`\n\n{inspect.getdoc(type(section))}\n")
         lines.append("| setting | default | what it does |\n|---|---|---|")
         for key, field in type(section).model_fields.items():
