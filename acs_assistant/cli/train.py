@@ -49,7 +49,44 @@ def sft(config: Path, out: Path, resume: Path | None) -> None:
     from acs_assistant.training.sft import train_sft
 
     recipe = load_config(config, SftConfig)
-    say(f"Checkpoint: {train_sft(recipe, resume or out, resume=resume is not None)}")
+    folder = _resumed(resume) or out
+    say(f"Checkpoint: {train_sft(recipe, folder, resume=resume is not None)}")
+
+
+@train.command()
+@click.option("--config", "config", type=_FILE, required=True, help="Recipe (TOML).")
+@click.option("--out", type=_FOLDER, default=Path("runs/grpo"), show_default=True)
+@click.option("--resume", type=_FOLDER, help="Go on with the run in this folder.")
+def grpo(config: Path, out: Path, resume: Path | None) -> None:
+    """Train with GRPO: groups of whole sessions, each worth its best turn."""
+    _reinforce("grpo", config, out, resume)
+
+
+@train.command("tl-grpo")
+@click.option("--config", "config", type=_FILE, required=True, help="Recipe (TOML).")
+@click.option("--out", type=_FOLDER, default=Path("runs/tl-grpo"), show_default=True)
+@click.option("--resume", type=_FOLDER, help="Go on with the run in this folder.")
+def tl_grpo(config: Path, out: Path, resume: Path | None) -> None:
+    """Train with TL-GRPO: a group of proposals at every turn (arXiv 2601.16480)."""
+    _reinforce("tl-grpo", config, out, resume)
+
+
+def _reinforce(
+    method: Literal["grpo", "tl-grpo"], config: Path, out: Path, resume: Path | None
+) -> None:
+    _require_extra()
+    from acs_assistant.cli.compose import make_simulator
+    from acs_assistant.training.config import RlConfig, load_config
+    from acs_assistant.training.rl import train_rl
+
+    recipe = load_config(config, RlConfig)
+    folder = _resumed(resume) or out
+    simulator = make_simulator()
+    try:
+        made = train_rl(method, recipe, simulator, folder, resume=resume is not None)
+    finally:
+        simulator.close()
+    say(f"Checkpoint: {made}")
 
 
 @train.command()
@@ -73,6 +110,16 @@ def export(
         )
     written = export_gguf(checkpoint, out, quantize, name or out.stem, description)
     say(f"Written: {written} ({written.stat().st_size / 1e6:.1f} MB)")
+
+
+def _resumed(folder: Path | None) -> Path | None:
+    if folder is not None and not (folder / "checkpoint" / "trainer.pt").is_file():
+        raise InputError(
+            "there is no run to go on with: it has no checkpoint/trainer.pt.",
+            hint="Give the --out folder of the run that was stopped.",
+            file=folder,
+        )
+    return folder
 
 
 def _require_extra() -> None:

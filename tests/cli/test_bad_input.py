@@ -46,6 +46,13 @@ MILLER = "two_stage_miller"
         (["models", "show", "nothing"], ["nothing"]),
         (["pdk", "install", "sky131"], ["Did you mean 'sky130'"]),
         (["circuits", "check", "nowhere"], ["nowhere"]),
+        (["bench"], ["needs tasks", "--tasks FILE.json"]),
+        (
+            ["bench", "--tasks", "no.json", "--proposers", "tpe", "--out", "out"],
+            ["no.json"],
+        ),
+        (["train", "sft", "--config", "no.toml"], ["no.toml"]),
+        (["train", "export", "nowhere", "--out", "x.gguf"], ["nowhere", "config.json"]),
         ([], ["needs a terminal", "--help"]),
     ],
 )
