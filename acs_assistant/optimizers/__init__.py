@@ -8,9 +8,7 @@ from acs_assistant.optimizers.port import Optimizer
 
 OPTIMIZERS: tuple[str, ...] = ("tpe", "cmaes", "gp", "turbo", "scbo", "random", "sobol")
 
-_IN_BENCH_EXTRA = {"gp": ("torch", "scipy"), "sobol": ("scipy",)} | dict.fromkeys(
-    ("turbo", "scbo"), ("torch", "botorch")
-)
+_IN_BENCH_EXTRA = {"gp": ("torch",), "turbo": ("torch", "botorch"), "scbo": ("torch", "botorch")}
 
 
 def make_optimizer(name: str, task: Task, seed: int, budget: int) -> Optimizer:
