@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from acs_assistant.domain import Circuit, Conditions, Metric, Parameter, Testbench
-from acs_assistant.errors import CircuitError, InputError, PdkError
-from acs_assistant.report.cards import command, read_testbench
+from acs_assistant.errors import CircuitError, InputError, PdkError, UnsafeNetlistError
 from acs_assistant.report.spice import deck, session_deck, write_deck
 from tests.report import session
 
@@ -67,7 +66,7 @@ TB_TRAN = """Step
 Vdd vdd 0 {supply}
 Vin in 0 pulse({level} {level+0.1} 10n 1n 1n 200n 400n)
 Xdut in out vdd 0 amp w_in={w_in} r_l={r_l}
-Cl out 0 {load}
+Cl out 0 '2*load - load'
 .ic v(out)=1.7
 .tran 1n 150n
 .meas tran low min v(out)
@@ -149,6 +148,11 @@ def ngspice(path: Path, folder: Path) -> dict[str, float]:
     return {name: float(value) for name, value in found}
 
 
+def ngspice_of(text: str, folder: Path) -> dict[str, float]:
+    (folder / "text.spice").write_text(text)
+    return ngspice(folder / "text.spice", folder)
+
+
 CONDITIONS = Conditions(supply=1.62, temperature=85.0, load=2.5e-12, corner="ss")
 SIZING = {"w_in": 12.34e-6, "r_l": 8.2e3}
 
@@ -195,9 +199,12 @@ def test_the_deck_is_one_file_with_sizes_to_edit(circuit: Circuit, tmp_path: Pat
     assert cards.count(".end") == 1 and cards[-1] == ".end"
     assert not {".include", ".model", ".quit", ".print"} & set(cards)
     assert cards.count(".lib") == 1
+    assert text.count(f'setcs acs_file="{library}"\ncircbyline .lib \'"$acs_file"\' ss') == 1
 
 
-def test_device_models_in_a_folder_with_a_space(circuit: Circuit, tmp_path: Path) -> None:
+def test_device_models_in_a_folder_with_a_space_and_capitals(
+    circuit: Circuit, tmp_path: Path
+) -> None:
     folder = tmp_path / "Application Support"
     folder.mkdir()
     _, _, ss = LIBRARY.partition(".lib ss\n")
@@ -212,13 +219,22 @@ def test_device_models_in_a_folder_with_a_space(circuit: Circuit, tmp_path: Path
         deck(circuit, SIZING, CONDITIONS, folder / "gone" / "devices.lib.spice", script)
 
 
-def test_a_parameter_with_two_values_stays_with_its_testbench(
-    circuit: Circuit, tmp_path: Path
-) -> None:
+def test_editing_one_line_resizes_every_testbench(circuit: Circuit, tmp_path: Path) -> None:
+    library = tmp_path / "devices.lib.spice"
+    text = deck(circuit, SIZING, CONDITIONS, library, script)
+    found = ngspice_of(text.replace(".param r_l=8.2k", ".param r_l=9.1k"), tmp_path)
+    resized = deck(circuit, {**SIZING, "r_l": 9.1e3}, CONDITIONS, library, script)
+    assert found == ngspice_of(resized, tmp_path)
+    before = ngspice_of(text, tmp_path)
+    assert found["low"] != pytest.approx(before["low"], rel=1e-3)
+    assert found["gain"] != pytest.approx(before["gain"], rel=1e-3)
+
+
+def test_parameters_of_a_testbench_stay_with_it(circuit: Circuit, tmp_path: Path) -> None:
     text = deck(circuit, SIZING, CONDITIONS, tmp_path / "devices.lib.spice", script)
-    body = text.split(".subckt tb_tran")[1].split(".ends")[0]
-    assert ".param level=0.55" in body
-    assert ".param points=20" in text.split(".subckt tb_ac")[0]
+    assert "\n.param level={supply/3 + 0.1} points=20\n" in text
+    assert "\ncircbyline .param level=0.55\n" in text
+    assert text.count("w_in=10u") == 0, "the testbench's own sizes are gone"
 
 
 def test_bad_sizing(circuit: Circuit, tmp_path: Path) -> None:
@@ -226,39 +242,35 @@ def test_bad_sizing(circuit: Circuit, tmp_path: Path) -> None:
         deck(circuit, {"w_in": 1e-5}, CONDITIONS, tmp_path / "devices.lib.spice", script)
 
 
-@pytest.mark.parametrize(
-    "card", [".control\nshell rm x\n.endc", ".pz in 0 out 0 vol pz", ".if (1)"]
-)
-def test_cards_that_cannot_be_exported(circuit: Circuit, tmp_path: Path, card: str) -> None:
+@pytest.mark.parametrize("card", [".control\nshell rm x\n.endc", "R2 a 0 1 `touch x`", ".ENDC"])
+def test_commands_are_refused(circuit: Circuit, tmp_path: Path, card: str) -> None:
     bench = replace(circuit.testbenches[1], text=f"title\nR1 a 0 1\n{card}\n")
-    with pytest.raises(CircuitError, match=r"tb_tran\.spice:3: .*may not hold"):
+    with pytest.raises(UnsafeNetlistError, match=r"tb_tran\.spice:3: .*may hold no"):
         deck(replace(circuit, testbenches=(bench,)), SIZING, CONDITIONS, tmp_path / "l", script)
-    with pytest.raises(CircuitError, match=r"netlist\.spice:1"):
-        deck(replace(circuit, netlist=".control\n"), SIZING, CONDITIONS, tmp_path / "l", script)
+    with pytest.raises(UnsafeNetlistError, match=r"netlist\.spice:2: .*may hold no"):
+        deck(replace(circuit, netlist=f"*\n{card}\n"), SIZING, CONDITIONS, tmp_path / "l", script)
 
 
-def test_commands_carry_the_names_of_the_deck() -> None:
-    cards = read_testbench(Testbench("My tb", Path("tb.spice"), TB_AC))
-    expressions: dict[str, str] = {}
-    commands = [command(cards, card, expressions) for card in cards.analyses]
-    assert commands == [
-        "op",
-        "dc v.xtb_my_tb.vin 0 $&acs_1 0.01",
-        "ac dec $&acs_2 1 10g",
-        "noise v(xtb_my_tb.out) v.xtb_my_tb.vin dec 5 10 1meg",
-    ]
-    assert expressions == {"acs_1": "supply", "acs_2": "points"}
-    assert cards.parameters == {
-        "supply": "1.8", "load": "1p", "w_in": "10u", "r_l": "10k", "level": "{supply/3 + 0.1}",
-        "points": "20",
-    }  # fmt: skip
-    assert cards.outside("v(a) v(b,0)") == "v(xtb_my_tb.a) v(xtb_my_tb.b,0)"
-    assert cards.nodes == {"in", "out", "vdd"}
-    assert cards.aliases({"out", "vdd", "0", "amp"}) == [
-        "let out = xtb_my_tb.out",
-        "let vdd = xtb_my_tb.vdd",
-        "let vdd#branch = v.xtb_my_tb.vdd#branch",
-    ]
+def test_a_comment_in_the_second_testbench_runs_nothing(circuit: Circuit, tmp_path: Path) -> None:
+    first, second = circuit.testbenches
+    trap = tmp_path / "trap"
+    comments = f"* `touch {trap}`\n* ; shell touch {trap}\n.ic"
+    second = replace(second, text=second.text.replace(".ic", comments))
+    changed = replace(circuit, testbenches=(first, second))
+    text = deck(changed, SIZING, CONDITIONS, tmp_path / "devices.lib.spice", script)
+    assert "low" in ngspice_of(text, tmp_path)
+    assert not trap.exists()
+
+
+def test_files_that_cannot_be_exported(circuit: Circuit, tmp_path: Path) -> None:
+    (circuit.path / "parts.spice").unlink()
+    with pytest.raises(CircuitError, match=r"netlist\.spice:3: cannot read 'parts\.spice'"):
+        deck(circuit, SIZING, CONDITIONS, tmp_path / "l", script)
+    bench = replace(circuit.testbenches[0], text='title\n.lib "x"\n')
+    with pytest.raises(CircuitError, match=r"tb_ac\.spice:2: .*no file and section"):
+        deck(replace(circuit, testbenches=(bench,)), SIZING, CONDITIONS, tmp_path / "l", script)
+    with pytest.raises(CircuitError, match="has no testbench"):
+        deck(replace(circuit, testbenches=()), SIZING, CONDITIONS, tmp_path / "l", script)
 
 
 def test_session_deck_says_what_was_measured(tmp_path: Path) -> None:
