@@ -53,13 +53,13 @@ screenshots: setup ## docs/images/*.svg from the running app
 	@$(VENV)/python scripts/screenshots.py
 
 bench-sim: setup-test ## simulation speed, one JSON object on the last line
-	@$(VENV)/python -m acs_assistant.bench.sim
+	@$(VENV)/python tests/benchmarks/bench_sim.py
 
 bench-train: setup-test ## training speed, one JSON object on the last line
-	@$(VENV)/python -m acs_assistant.bench.train
+	@$(VENV)/python tests/benchmarks/bench_train.py
 
 bench-ui: setup-test ## key latency under load, one JSON object on the last line
-	@$(VENV)/python -m acs_assistant.bench.ui
+	@$(VENV)/python tests/benchmarks/bench_ui.py
 
 clean: ## remove what builds and tests left behind
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
