@@ -22,8 +22,42 @@ _NODES = {"r": 2, "c": 2, "l": 2, "v": 2, "i": 2, "d": 2, "b": 2, "e": 4, "g": 4
           "j": 3, "m": 4, "s": 4, "w": 2, "t": 4, "z": 3}  # fmt: skip
 _WITH_MODEL = frozenset("dqmjsztuw")
 _KEYWORDS = frozenset(
-    "dc ac pulse sin exp pwl sffm am trnoise trrandom external distof1 distof2 off on ic temp dtemp"
-    " tc tc1 tc2 poly value vol cur table laplace portnum z0 r td time temper hertz".split()
+    [
+        "dc",
+        "ac",
+        "pulse",
+        "sin",
+        "exp",
+        "pwl",
+        "sffm",
+        "am",
+        "trnoise",
+        "trrandom",
+        "external",
+        "distof1",
+        "distof2",
+        "off",
+        "on",
+        "ic",
+        "temp",
+        "dtemp",
+        "tc",
+        "tc1",
+        "tc2",
+        "poly",
+        "value",
+        "vol",
+        "cur",
+        "table",
+        "laplace",
+        "portnum",
+        "z0",
+        "r",
+        "td",
+        "time",
+        "temper",
+        "hertz",
+    ]
 )
 _IDENTIFIER = re.compile(r"(?<![\w.#])[a-z_]\w*(?![\w.]*\s*[(=])")
 _PROBE = re.compile(r"\b([vi])\s*\(([^()]*)\)")

@@ -368,7 +368,7 @@ def _first_copy(devices: Sequence[FlatDevice], copies: Sequence[str]) -> tuple[s
     for name in copies:
         if any(device.instance[:1] == (name,) for device in devices):
             return (name,)
-    return copies[:1] and (copies[0],) or ()
+    return (copies[:1] and (copies[0],)) or ()
 
 
 def _label(instance: tuple[str, ...], copy: tuple[str, ...]) -> str:

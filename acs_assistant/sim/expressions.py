@@ -1,10 +1,10 @@
 """Parameter expressions of ngspice ("numparam"), compiled once and evaluated fast.
 
-Checked against ngspice 39, oddities included: ``^`` takes the magnitude of its base and binds to the
-left, ``-2^2`` is -4, ``log`` is natural. An expression becomes Python byte code over names with the prefix ``p_``; the grammar is parsed here,
-so nothing of a netlist ever reaches Python's own parser unread. Random functions (``agauss``,
-``gauss``, ``aunif``, ``unif``) take their draws from the ``rng`` entry of the evaluation's globals:
-without one they give their nominal value, as ngspice does at the centre.
+Checked against ngspice 39, oddities included: ``^`` takes the magnitude of its base and binds to
+the left, ``-2^2`` is -4, ``log`` is natural. An expression becomes Python byte code over names with
+the prefix ``p_``; the grammar is parsed here, so nothing of a netlist reaches Python's own parser
+unread. Random functions (``agauss``, ``gauss``, ``aunif``, ``unif``) give their nominal value
+unless the evaluation's globals replace them with draws.
 """
 
 from __future__ import annotations

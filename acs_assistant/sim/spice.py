@@ -166,7 +166,7 @@ def _continues(rest: str) -> bool:
 
 
 def split_words(text: str) -> list[str]:
-    """Blank-separated words; a bracketed, braced or quoted part stays whole, ``a = b`` is joined."""
+    """Words between blanks; a bracketed or quoted part stays whole, ``a = b`` is joined."""
     words: list[str] = []
     place = 0
     current = ""

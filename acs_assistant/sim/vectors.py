@@ -43,7 +43,7 @@ class Plot:
         return np.real(self.vectors[self.scale]).astype(float)
 
     def __getitem__(self, node: str) -> Vector:
-        """A node's voltage ("out"), a difference ("outp,outn") or a source's current ("vdd#branch").
+        """A node's voltage ("out"), a difference ("outp,outn") or a current ("vdd#branch").
 
         Raises:
             MeasureError: There is no such vector.

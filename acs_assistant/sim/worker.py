@@ -220,7 +220,7 @@ def _check_complete(
         if own[0].x[-1] < stop * (1 - 1e-6):
             raise SimulationFailed(f"tran stopped at {own[0].x[-1]:.4g} s: {ngspice.reason()}")
     elif kind == "dc":
-        start, stop, step = (_spice_number(word) for word in words[2:5])
+        _start, stop, step = (_spice_number(word) for word in words[2:5])
         if abs(own[0].x[-1] - stop) > abs(step) * 1.001:
             raise SimulationFailed(f"dc stopped at {own[0].x[-1]:.4g}: {ngspice.reason()}")
     elif kind == "op" and not all(np.isfinite(v).all() for v in own[0].vectors.values()):
@@ -274,7 +274,7 @@ def main() -> None:
     readable = [Path(sys.prefix), Path(sys.base_prefix), Path("/usr/lib"), Path("/lib")]
     readable += [Path(entry) for entry in sys.path if entry]
     readable += [Path(__file__).parents[1], Path(settings["cache"])]
-    sandboxed = restrict_files(readable)
+    sandboxed = restrict_files(readable, Path.cwd())
     replies.write(json.dumps({"version": worker.ngspice.version, "sandboxed": sandboxed}) + "\n")
     for line in sys.stdin:
         replies.write(json.dumps(worker.handle(json.loads(line))) + "\n")

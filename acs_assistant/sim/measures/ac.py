@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from acs_assistant.sim.measures.registry import measure
+from acs_assistant.sim.measures.scripting import Script, vector
+from acs_assistant.sim.measures.scripting import gain as gain_of
 from acs_assistant.sim.vectors import (
     MeasureError,
     Plot,
@@ -22,8 +24,18 @@ from acs_assistant.sim.vectors import (
 
 
 def _gain(plot: Plot, node: str, input: str) -> Vector:
-    vector = plot[node]
-    return vector / plot[input] if input else vector
+    out = plot[node]
+    return out / plot[input] if input else out
+
+
+def _sweep(name: str, node: str, input: str, plot: str) -> tuple[Script, str, str]:
+    """A script with log frequency and gain in decibels."""
+    script = Script(name, plot or "ac1")
+    return (
+        script,
+        script.let("x", "ln(real(frequency))"),
+        script.let("y", f"db({gain_of(node, input)})"),
+    )
 
 
 @measure(unit="dB", analysis="ac")
@@ -35,11 +47,23 @@ def dc_gain(run: Run, node: str, input: str = "", plot: str = "") -> float:
     return float(decibels(_gain(run.plot("ac", plot), node, input))[0])
 
 
+@dc_gain.script
+def _(name: str, node: str, input: str, plot: str) -> list[str]:
+    script, _, y = _sweep(name, node, input, plot)
+    return script.result(f"{y}[0]")
+
+
 @measure(unit="dB", analysis="ac")
 def gain_at(run: Run, node: str, frequency: float, input: str = "", plot: str = "") -> float:
     """Gain at one frequency, dB."""
     ac = run.plot("ac", plot)
     return at(ac.x, decibels(_gain(ac, node, input)), frequency, log_x=True)
+
+
+@gain_at.script
+def _(name: str, node: str, frequency: float, input: str, plot: str) -> list[str]:
+    script, x, y = _sweep(name, node, input, plot)
+    return script.result(script.at(x, y, f"ln({frequency!r})"))
 
 
 @measure(unit="Hz", analysis="ac")
@@ -52,6 +76,12 @@ def unity_gain_frequency(run: Run, node: str, input: str = "", plot: str = "") -
     return crossing(ac.x, decibels(_gain(ac, node, input)), 0.0, "fall", log_x=True)
 
 
+@unity_gain_frequency.script
+def _(name: str, node: str, input: str, plot: str) -> list[str]:
+    script, x, y = _sweep(name, node, input, plot)
+    return script.result(f"exp({script.between(x, script.crossing(y, '0', 'fall'))})")
+
+
 @measure(unit="Hz", analysis="ac")
 def gain_bandwidth(run: Run, node: str, input: str = "", plot: str = "") -> float:
     """Gain-bandwidth product: dc gain (as a ratio) times the -3 dB bandwidth.
@@ -62,6 +92,14 @@ def gain_bandwidth(run: Run, node: str, input: str = "", plot: str = "") -> floa
     magnitude = decibels(_gain(ac, node, input))
     corner = crossing(ac.x, magnitude, magnitude[0] + _HALF_POWER, "fall", log_x=True)
     return float(10 ** (magnitude[0] / 20) * corner)
+
+
+@gain_bandwidth.script
+def _(name: str, node: str, input: str, plot: str) -> list[str]:
+    script, x, y = _sweep(name, node, input, plot)
+    level = script.let("l", f"{y}[0] + {float(_HALF_POWER)!r}")
+    corner = script.between(x, script.crossing(y, level, "fall"))
+    return script.result(f"exp({y}[0] / 20 * ln(10) + {corner})")
 
 
 _HALF_POWER = 10 * np.log10(0.5)
@@ -80,6 +118,14 @@ def phase_margin(run: Run, node: str, input: str = "", plot: str = "") -> float:
     return 180.0 + at(ac.x, phase, unity, log_x=True) - float(phase[0])
 
 
+@phase_margin.script
+def _(name: str, node: str, input: str, plot: str) -> list[str]:
+    script, _, y = _sweep(name, node, input, plot)
+    phase = script.let("f", f"180 / pi * cph({gain_of(node, input)})")
+    unity = script.crossing(y, "0", "fall")
+    return script.result(f"180 + {script.between(phase, unity)} - {phase}[0]")
+
+
 @measure(unit="dB", analysis="ac")
 def gain_margin(run: Run, node: str, input: str = "", plot: str = "") -> float:
     """How far the gain lies below 0 dB where the phase has fallen by 180 degrees."""
@@ -90,12 +136,27 @@ def gain_margin(run: Run, node: str, input: str = "", plot: str = "") -> float:
     return -at(ac.x, decibels(gain), turn, log_x=True)
 
 
+@gain_margin.script
+def _(name: str, node: str, input: str, plot: str) -> list[str]:
+    script, _, y = _sweep(name, node, input, plot)
+    phase = script.let("f", f"180 / pi * cph({gain_of(node, input)})")
+    level = script.let("l", f"{phase}[0] - 180")
+    return script.result(f"0 - {script.between(y, script.crossing(phase, level, 'fall'))}")
+
+
 @measure(unit="Hz", analysis="ac")
 def bandwidth(run: Run, node: str, input: str = "", drop: float = 3.0103, plot: str = "") -> float:
     """The first frequency at which the gain is ``drop`` dB below its value at the start."""
     ac = run.plot("ac", plot)
     magnitude = decibels(_gain(ac, node, input))
     return crossing(ac.x, magnitude, magnitude[0] - drop, "fall", log_x=True)
+
+
+@bandwidth.script
+def _(name: str, node: str, input: str, drop: float, plot: str) -> list[str]:
+    script, x, y = _sweep(name, node, input, plot)
+    level = script.let("l", f"{y}[0] - {drop!r}")
+    return script.result(f"exp({script.between(x, script.crossing(y, level, 'fall'))})")
 
 
 @measure(unit="dB", analysis="ac")
@@ -105,10 +166,25 @@ def peaking(run: Run, node: str, input: str = "", plot: str = "") -> float:
     return float(magnitude.max() - magnitude[0])
 
 
+@peaking.script
+def _(name: str, node: str, input: str, plot: str) -> list[str]:
+    script, _, y = _sweep(name, node, input, plot)
+    return script.result(f"vecmax({y}) - {y}[0]")
+
+
 def _rejection(run: Run, node: str, other: str, frequency: float, plot: str) -> float:
     ac = run.plot("ac", plot)
     ratio = decibels(ac[node]) - decibels(ac[other])
     return at(ac.x, ratio, frequency, log_x=True) if frequency else float(ratio[0])
+
+
+def _rejection_script(name: str, node: str, other: str, frequency: float, plot: str) -> list[str]:
+    script = Script(name, plot or "ac1")
+    ratio = script.let("y", f"db({vector(node)}) - db({vector(other)})")
+    if not frequency:
+        return script.result(f"{ratio}[0]")
+    x = script.let("x", "ln(real(frequency))")
+    return script.result(script.at(x, ratio, f"ln({frequency!r})"))
 
 
 @measure(unit="dB", analysis="ac")
@@ -122,6 +198,11 @@ def cmrr(run: Run, node: str, common: str, frequency: float = 0.0, plot: str = "
     return _rejection(run, node, common, frequency, plot)
 
 
+@cmrr.script
+def _(name: str, node: str, common: str, frequency: float, plot: str) -> list[str]:
+    return _rejection_script(name, node, common, frequency, plot)
+
+
 @measure(unit="dB", analysis="ac")
 def psrr(run: Run, node: str, ripple: str, frequency: float = 0.0, plot: str = "") -> float:
     """Supply rejection: differential gain over the gain from the supply, dB.
@@ -132,6 +213,11 @@ def psrr(run: Run, node: str, ripple: str, frequency: float = 0.0, plot: str = "
     return _rejection(run, node, ripple, frequency, plot)
 
 
+@psrr.script
+def _(name: str, node: str, ripple: str, frequency: float, plot: str) -> list[str]:
+    return _rejection_script(name, node, ripple, frequency, plot)
+
+
 @measure(unit="Ohm", analysis="ac")
 def impedance(run: Run, node: str, frequency: float = 0.0, plot: str = "") -> float:
     """Magnitude of the voltage at ``node`` for 1 A ac driven into it, ohms."""
@@ -140,3 +226,13 @@ def impedance(run: Run, node: str, frequency: float = 0.0, plot: str = "") -> fl
     if np.all(magnitude == 0):
         raise MeasureError("no ac current is driven into the node")
     return at(ac.x, magnitude, frequency, log_x=True) if frequency else float(magnitude[0])
+
+
+@impedance.script
+def _(name: str, node: str, frequency: float, plot: str) -> list[str]:
+    script = Script(name, plot or "ac1")
+    magnitude = script.let("y", f"mag({vector(node)})")
+    if not frequency:
+        return script.result(f"{magnitude}[0]")
+    x = script.let("x", "ln(real(frequency))")
+    return script.result(script.at(x, magnitude, f"ln({frequency!r})"))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from acs_assistant.sim.measures.registry import measure
+from acs_assistant.sim.measures.scripting import Script, vector
 from acs_assistant.sim.vectors import MeasureError, Run, Vector, at, crossing
+
+_SWEEP = '"v-sweep"'
 
 
 def _op(run: Run, node: str, plot: str) -> float:
@@ -18,6 +21,11 @@ def op_voltage(run: Run, node: str, plot: str = "") -> float:
     return _op(run, node, plot)
 
 
+@op_voltage.script
+def _(name: str, node: str, plot: str) -> list[str]:
+    return Script(name, plot or "op1").result(vector(node))
+
+
 @measure(unit="V", analysis="op")
 def offset(run: Run, node: str, reference: str = "", value: float = 0.0, plot: str = "") -> float:
     """Magnitude of v(node) - v(reference) - value at the operating point, volts.
@@ -28,6 +36,12 @@ def offset(run: Run, node: str, reference: str = "", value: float = 0.0, plot: s
     return abs(_op(run, node, plot) - base - value)
 
 
+@offset.script
+def _(name: str, node: str, reference: str, value: float, plot: str) -> list[str]:
+    base = vector(reference) if reference else "0"
+    return Script(name, plot or "op1").result(f"abs({vector(node)} - {base} - ({value!r}))")
+
+
 @measure(unit="A", analysis="op")
 def supply_current(run: Run, source: str, plot: str = "") -> float:
     """Current that a voltage source delivers at the operating point, amperes.
@@ -36,6 +50,12 @@ def supply_current(run: Run, source: str, plot: str = "") -> float:
     """
     op = run.plot("op", plot)
     return float(sum(-np.real(op.current(name)[0]) for name in source.split()))
+
+
+@supply_current.script
+def _(name: str, source: str, plot: str) -> list[str]:
+    terms = " - ".join(f"i({one.lower()})" for one in source.split())
+    return Script(name, plot or "op1").result(f"0 - {terms}")
 
 
 @measure(unit="W", analysis="op")
@@ -54,6 +74,14 @@ def power(run: Run, source: str, node: str = "", plot: str = "") -> float:
     return float(sum(np.real(-op.current(s)[0] * op[n][0]) for s, n in pairs))
 
 
+@power.script
+def _(name: str, source: str, node: str, plot: str) -> list[str]:
+    sources = source.split()
+    pairs = zip(sources, node.split() or sources, strict=True)
+    terms = " - ".join(f"i({one.lower()}) * {vector(net)}" for one, net in pairs)
+    return Script(name, plot or "op1").result(f"0 - {terms}")
+
+
 @measure(unit="V", analysis="op")
 def saturation_margin(run: Run, device: str = "") -> float:
     """The smallest Vds - Vdsat over the circuit's transistors (or of those named), volts.
@@ -67,6 +95,16 @@ def saturation_margin(run: Run, device: str = "") -> float:
     return min(margins)
 
 
+@saturation_margin.script
+def _(name: str, devices: str) -> list[str]:
+    script = Script(name, "op1")
+    margins = [f"abs(@{path}[vds]) - abs(@{path}[vdsat])" for path in devices.split()]
+    smallest = script.let("s", margins[0])
+    for margin in margins[1:]:
+        script.lines.append(f"let {smallest} = min({smallest}, {margin})")
+    return script.result(smallest)
+
+
 @measure(unit="m2", analysis="")
 def area(run: Run) -> float:
     """Sum of W·L·m over transistors plus the area of MIM capacitors and resistors, square metres.
@@ -76,6 +114,11 @@ def area(run: Run) -> float:
     return run.area
 
 
+@area.script
+def _(name: str, area: float) -> list[str]:
+    return [f"let {name} = {area!r}"]
+
+
 @measure(unit="", analysis="")
 def meas(run: Run, name: str) -> float:
     """The result of the testbench's own ``.meas`` line of that name."""
@@ -83,6 +126,11 @@ def meas(run: Run, name: str) -> float:
         return run.meas[name.lower()]
     except KeyError:
         raise MeasureError(f".meas {name} failed or is not in the testbench") from None
+
+
+@meas.script
+def _(name: str) -> list[str]:
+    return []
 
 
 @measure(unit="V", analysis="dc")
@@ -104,6 +152,52 @@ def output_swing(
     while high < len(slope) - 1 and slope[high + 1] >= fraction * slope[peak]:
         high += 1
     return float(abs(y[high] - y[low]))
+
+
+@output_swing.script
+def _(name: str, node: str, input: str, fraction: float, plot: str) -> list[str]:
+    script = Script(name, plot or "dc1")
+    y = script.let("y", vector(node))
+    x = script.let("x", vector(input) if input else _SWEEP)
+    n = script.let("n", f"length({x}) - 1")
+    slope, i = script.let("d", f"{x} * 0"), script.let("i", "0")
+    left, right = script.fresh("a"), script.fresh("b")
+    script.lines += [
+        f"while {i} <= {n}",
+        f"let {left} = max({i} - 1, 0)",
+        f"let {right} = min({i} + 1, {n})",
+        f"let {slope}[{i}] = abs(({y}[{right}] - {y}[{left}]) / ({x}[{right}] - {x}[{left}]))",
+        f"let {i} = {i} + 1",
+        "end",
+    ]
+    limit = script.let("l", f"{fraction!r} * vecmax({slope})")
+    peak = script.let("k", "0")
+    script.lines += [
+        f"let {i} = 0",
+        f"while {i} <= {n}",
+        f"if {slope}[{i}] > {slope}[{peak}]",
+        f"let {peak} = {i}",
+        "end",
+        f"let {i} = {i} + 1",
+        "end",
+    ]
+    ends = []
+    for step in ("- 1", "+ 1"):
+        end, going = script.let("j", peak), script.let("go", "1")
+        bound = f"{end} > 0" if step == "- 1" else f"{end} < {n}"
+        script.lines += [
+            f"while {going}",
+            f"let {going} = 0",
+            f"if {bound}",
+            f"if {slope}[{end} {step}] >= {limit}",
+            f"let {end} = {end} {step}",
+            f"let {going} = 1",
+            "end",
+            "end",
+            "end",
+        ]
+        ends.append(end)
+    return script.result(f"abs({y}[{ends[1]}] - {y}[{ends[0]}])")
 
 
 @measure(unit="V", analysis="dc")
@@ -130,6 +224,50 @@ def input_range(
     return best
 
 
+@input_range.script
+def _(name: str, node: str, input: str, tolerance: float, plot: str) -> list[str]:
+    script = Script(name, plot or "dc1")
+    x = script.let("x", vector(input) if input else _SWEEP)
+    good = script.let("g", f"abs({vector(node)} - {x}) le {tolerance!r}")
+    best, start = script.let("b", "0"), script.let("s", "-1")
+    n, i = script.let("n", f"length({x})"), script.let("i", "0")
+    script.lines += [
+        f"while {i} < {n}",
+        f"if {good}[{i}]",
+        f"if {start} < 0",
+        f"let {start} = {i}",
+        "end",
+        f"let {best} = max({best}, abs({x}[{i}] - {x}[{start}]))",
+        "else",
+        f"let {start} = 0 - 1",
+        "end",
+        f"let {i} = {i} + 1",
+        "end",
+    ]
+    return script.result(best)
+
+
+def _regulation_script(
+    name: str, node: str, low: float, high: float, plot: str, sweep: str
+) -> list[str]:
+    script = Script(name, plot or "dc1")
+    x, y = script.let("x", sweep), script.let("y", vector(node))
+    n = script.let("n", f"length({x}) - 1")
+    if low == high:
+        return script.result(f"abs(({y}[{n}] - {y}[0]) / ({x}[{n}] - {x}[0]))")
+    ends = [_end(script, x, y, n, value) for value in (low, high)]
+    return script.result(f"abs(({ends[1]} - {ends[0]}) / ({high - low!r}))")
+
+
+def _end(script: Script, x: str, y: str, n: str, value: float) -> str:
+    """The swept vector at one value; the last point counts although nothing lies beyond it."""
+    last = script.let("e", f"{y}[{n}]")
+    script.lines.append(f"if {x}[{n}] > {value!r}")
+    found = script.at(x, y, repr(value))
+    script.lines += [f"let {last} = {found}", "end"]
+    return last
+
+
 def _swept(run: Run, node: str, low: float, high: float, plot: str) -> tuple[Vector, Vector]:
     sweep = run.plot("dc", plot)
     x, y = sweep.x, np.real(sweep[node])
@@ -152,6 +290,11 @@ def line_regulation(
     return float(abs((y[-1] - y[0]) / (x[-1] - x[0])))
 
 
+@line_regulation.script
+def _(name: str, node: str, low: float, high: float, plot: str) -> list[str]:
+    return _regulation_script(name, node, low, high, plot, _SWEEP)
+
+
 @measure(unit="V/A", analysis="dc")
 def load_regulation(
     run: Run, node: str, low: float = 0.0, high: float = 0.0, plot: str = ""
@@ -159,6 +302,11 @@ def load_regulation(
     """|Δv(node)| / |Δ load current| between two currents of a sweep of the load, V/A."""
     x, y = _swept(run, node, low, high, plot)
     return float(abs((y[-1] - y[0]) / (x[-1] - x[0])))
+
+
+@load_regulation.script
+def _(name: str, node: str, low: float, high: float, plot: str) -> list[str]:
+    return _regulation_script(name, node, low, high, plot, '"i-sweep"')
 
 
 @measure(unit="V", analysis="dc")
@@ -176,6 +324,15 @@ def dropout(
     return crossing(x, y, level, "rise") - level
 
 
+@dropout.script
+def _(name: str, node: str, nominal: float, fraction: float, plot: str) -> list[str]:
+    script = Script(name, plot or "dc1")
+    x, y = script.let("x", _SWEEP), script.let("y", vector(node))
+    top = repr(nominal) if nominal else f"{y}[length({y}) - 1]"
+    level = script.let("l", f"{fraction!r} * {top}")
+    return script.result(f"{script.between(x, script.crossing(y, level, 'rise'))} - {level}")
+
+
 @measure(unit="1/K", analysis="dc")
 def temperature_coefficient(run: Run, node: str, plot: str = "") -> float:
     """Box method: (max - min) / (mean · temperature span) over a ``.dc temp`` sweep, 1/K.
@@ -185,3 +342,11 @@ def temperature_coefficient(run: Run, node: str, plot: str = "") -> float:
     sweep = run.plot("dc", plot)
     y = np.real(sweep[node])
     return float((y.max() - y.min()) / (abs(y.mean()) * (sweep.x.max() - sweep.x.min())))
+
+
+@temperature_coefficient.script
+def _(name: str, node: str, plot: str) -> list[str]:
+    script = Script(name, plot or "dc1")
+    x, y = script.let("x", '"temp-sweep"'), script.let("y", vector(node))
+    span = f"(vecmax({x}) - vecmin({x}))"
+    return script.result(f"(vecmax({y}) - vecmin({y})) / (abs(mean({y})) * {span})")

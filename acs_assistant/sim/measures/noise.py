@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from acs_assistant.sim.measures.registry import measure
+from acs_assistant.sim.measures.scripting import Script
 from acs_assistant.sim.vectors import MeasureError, Run, Vector, at
 
 
@@ -29,6 +30,34 @@ def _integral(f: Vector, density: Vector, low: float, high: float) -> float:
     return float(pieces.sum())
 
 
+def _integral_script(name: str, spectrum: str, low: float, high: float, plot: str) -> list[str]:
+    script = Script(name, plot or "noise1")
+    x = script.let("x", "ln(real(frequency))")
+    y = script.let("y", f"2 * ln({spectrum})")
+    n = script.let("n", f"length({x}) - 1")
+    first = script.let("a", f"ln({low!r})" if low else f"{x}[0]")
+    last = script.let("b", f"ln({high!r})" if high else f"{x}[{n}]")
+    total, i = script.let("s", "0"), script.let("i", "0")
+    slope, left, right = script.fresh("q"), script.fresh("c"), script.fresh("d")
+    script.lines += [
+        f"while {i} < {n}",
+        f"let {slope} = ({y}[{i}+1] - {y}[{i}]) / ({x}[{i}+1] - {x}[{i}]) + 1",
+        f"let {left} = max({x}[{i}], {first})",
+        f"let {right} = min({x}[{i}+1], {last})",
+        f"if {right} > {left}",
+        f"if abs({slope}) < 1e-9",
+        f"let {total} = {total} + exp({y}[{i}] + {x}[{i}]) * ({right} - {left})",
+        "else",
+        f"let {total} = {total} + (exp({y}[{i}] + {x}[{i}] + {slope} * ({right} - {x}[{i}]))"
+        f" - exp({y}[{i}] + {x}[{i}] + {slope} * ({left} - {x}[{i}]))) / {slope}",
+        "end",
+        "end",
+        f"let {i} = {i} + 1",
+        "end",
+    ]
+    return script.result(f"sqrt({total})")
+
+
 @measure(unit="V", analysis="noise")
 def input_noise(run: Run, low: float = 0.0, high: float = 0.0, plot: str = "") -> float:
     """Input-referred noise integrated from ``low`` to ``high`` hertz, volts rms.
@@ -39,11 +68,21 @@ def input_noise(run: Run, low: float = 0.0, high: float = 0.0, plot: str = "") -
     return float(np.sqrt(_integral(spectra.x, spectra["inoise_spectrum"] ** 2, low, high)))
 
 
+@input_noise.script
+def _(name: str, low: float, high: float, plot: str) -> list[str]:
+    return _integral_script(name, "inoise_spectrum", low, high, plot)
+
+
 @measure(unit="V", analysis="noise")
 def output_noise(run: Run, low: float = 0.0, high: float = 0.0, plot: str = "") -> float:
     """Noise at the output that the ``.noise`` line names, ``low`` to ``high``, volts rms."""
     spectra = run.plot("noise", plot)
     return float(np.sqrt(_integral(spectra.x, spectra["onoise_spectrum"] ** 2, low, high)))
+
+
+@output_noise.script
+def _(name: str, low: float, high: float, plot: str) -> list[str]:
+    return _integral_script(name, "onoise_spectrum", low, high, plot)
 
 
 @measure(unit="V/rtHz", analysis="noise")
@@ -53,3 +92,11 @@ def spot_noise(run: Run, frequency: float, side: str = "input", plot: str = "") 
     name = "onoise_spectrum" if side == "output" else "inoise_spectrum"
     density = np.log(spectra[name])
     return float(np.exp(at(spectra.x, density, frequency, log_x=True)))
+
+
+@spot_noise.script
+def _(name: str, frequency: float, side: str, plot: str) -> list[str]:
+    script = Script(name, plot or "noise1")
+    x = script.let("x", "ln(real(frequency))")
+    y = script.let("y", f"ln({'onoise' if side == 'output' else 'inoise'}_spectrum)")
+    return script.result(f"exp({script.at(x, y, f'ln({frequency!r})')})")

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from acs_assistant.sim.measures.registry import measure
+from acs_assistant.sim.measures.scripting import Script, vector
 from acs_assistant.sim.vectors import MeasureError, Run, Vector, crossing
 
 Direction = Literal["rise", "fall"]
@@ -35,7 +36,7 @@ def _step(run: Run, node: str, input: str, edge: Direction, plot: str) -> tuple[
     tran = run.plot("tran", plot)
     t, out, drive = tran.x, tran[node], tran[input]
     edges = _edges(t, drive)
-    for i, (start, direction) in enumerate(edges):
+    for i, (start, direction) in enumerate(edges):  # noqa: B007
         if direction == edge:
             end = edges[i + 1][0] if i + 1 < len(edges) else float(t[-1])
             break
@@ -49,6 +50,74 @@ def _step(run: Run, node: str, input: str, edge: Direction, plot: str) -> tuple[
     if rise[-1] < 0.05 * swing:
         raise MeasureError("the output does not follow the step")
     return time - start, rise
+
+
+class _StepScript:
+    """The same step in ngspice's language: names of vectors that hold its start, end and height."""
+
+    def __init__(self, script: Script, node: str, input: str, edge: str) -> None:
+        self.script = script
+        self.time = "time"
+        out, drive = script.let("out", vector(node)), script.let("in", vector(input))
+        middle = script.let("mid", f"(vecmax({drive}) + vecmin({drive})) / 2")
+        first = script.crossing(drive, middle, edge)
+        self.first = first[0]
+        self.start = script.let("t", script.between("time", first))
+        low = script.let("low", script.between(out, first))
+        last = script.let("m", "length(time) - 1")
+        self.end, high = script.let("e", f"time[{last}]"), script.let("high", f"{out}[{last}]")
+        other = script.crossing(drive, middle, "any", start=f"{self.first} + 1")
+        script.lines += [
+            f"if {other[0]} >= 0",
+            f"let {self.end} = {script.between('time', other)}",
+            f"let {high} = {script.between(out, other)}",
+            "end",
+        ]
+        sign = "-1" if edge == "fall" else "1"
+        self.rise = script.let("r", f"({out} - {low}) * ({sign})")
+        self.height = script.let("h", f"({high} - {low}) * ({sign})")
+
+    def passes(self, fraction: float) -> str:
+        """Time at which the output passes a fraction of the step."""
+        level = self.script.let("l", f"{fraction!r} * {self.height}")
+        found = self.script.crossing(self.rise, level, "rise", start=self.first)
+        return self.script.let("x", self.script.between("time", found))
+
+    def each(self, lines: list[str], i: str) -> list[str]:
+        """A loop over the samples of the step."""
+        n = self.script.let("n", "length(time)")
+        self.script.lines.append(f"let {i} = {self.first} + 1")
+        return [
+            f"while {i} < {n}",
+            f"if time[{i}] < {self.end}",
+            *lines,
+            "else",
+            f"let {i} = {n}",
+            "end",
+            f"let {i} = {i} + 1",
+            "end",
+        ]
+
+
+def _slope_script(script: Script, node: str, input: str, edge: str) -> str:
+    step = _StepScript(script, node, input, edge)
+    low, high = step.passes(0.1), step.passes(0.9)
+    return script.let("s", f"0.8 * {step.height} / ({high} - {low})")
+
+
+def _settling_script(script: Script, node: str, input: str, tolerance: float, edge: str) -> str:
+    step = _StepScript(script, node, input, edge)
+    last, i = script.let("last", step.first), script.fresh("i")
+    band = script.let("b", f"{tolerance!r} * {step.height}")
+    script.lines += step.each(
+        [f"if abs({step.rise}[{i}] - {step.height}) > {band}", f"let {last} = {i}", "end"], i
+    )
+    rise = step.rise
+    side = script.let("d", f"{rise}[{last}] > {step.height}")
+    level = script.let("l", f"{step.height} + {band} * (2 * {side} - 1)")
+    part = script.let("p", f"({level} - {rise}[{last}]) / ({rise}[{last}+1] - {rise}[{last}])")
+    where = f"time[{last}] + {part} * (time[{last}+1] - time[{last}])"
+    return script.let("s", f"{where} - {step.start}")
 
 
 def _slope(run: Run, node: str, input: str, edge: Direction, plot: str) -> float:
@@ -67,16 +136,35 @@ def slew_rate(run: Run, node: str, input: str, plot: str = "") -> float:
     return min(_slope(run, node, input, "rise", plot), _slope(run, node, input, "fall", plot))
 
 
+@slew_rate.script
+def _(name: str, node: str, input: str, plot: str) -> list[str]:
+    script = Script(name, plot or "tran1")
+    slopes = [_slope_script(script, node, input, edge) for edge in ("rise", "fall")]
+    return script.result(f"min({slopes[0]}, {slopes[1]})")
+
+
 @measure(unit="V/s", analysis="tran")
 def slew_rate_rise(run: Run, node: str, input: str, plot: str = "") -> float:
     """10-90 % slope of the output after the first rising edge of the input, V/s."""
     return _slope(run, node, input, "rise", plot)
 
 
+@slew_rate_rise.script
+def _(name: str, node: str, input: str, plot: str) -> list[str]:
+    script = Script(name, plot or "tran1")
+    return script.result(_slope_script(script, node, input, "rise"))
+
+
 @measure(unit="V/s", analysis="tran")
 def slew_rate_fall(run: Run, node: str, input: str, plot: str = "") -> float:
     """10-90 % slope of the output after the first falling edge of the input, V/s, positive."""
     return _slope(run, node, input, "fall", plot)
+
+
+@slew_rate_fall.script
+def _(name: str, node: str, input: str, plot: str) -> list[str]:
+    script = Script(name, plot or "tran1")
+    return script.result(_slope_script(script, node, input, "fall"))
 
 
 def _settling(run: Run, node: str, input: str, tolerance: float, edge: Direction, p: str) -> float:
@@ -105,6 +193,14 @@ def settling_time(
     )
 
 
+@settling_time.script
+def _(name: str, node: str, input: str, tolerance: float, edge: str, plot: str) -> list[str]:
+    script = Script(name, plot or "tran1")
+    edges = (edge,) if edge in ("rise", "fall") else ("rise", "fall")
+    times = [_settling_script(script, node, input, tolerance, one) for one in edges]
+    return script.result(times[0] if len(times) == 1 else f"max({times[0]}, {times[1]})")
+
+
 @measure(unit="%", analysis="tran")
 def overshoot(run: Run, node: str, input: str, plot: str = "") -> float:
     """How far the output passes its final value, in percent of the step; the larger edge."""
@@ -113,6 +209,18 @@ def overshoot(run: Run, node: str, input: str, plot: str = "") -> float:
         _, rise = _step(run, node, input, edge, plot)  # type: ignore[arg-type]
         worst = max(worst, float(rise.max() / rise[-1] - 1.0))
     return 100.0 * worst
+
+
+@overshoot.script
+def _(name: str, node: str, input: str, plot: str) -> list[str]:
+    script = Script(name, plot or "tran1")
+    worst = script.let("w", "0")
+    for edge in ("rise", "fall"):
+        step, i = _StepScript(script, node, input, edge), script.fresh("i")
+        script.lines += step.each(
+            [f"let {worst} = max({worst}, {step.rise}[{i}] / {step.height} - 1)"], i
+        )
+    return script.result(f"100 * {worst}")
 
 
 @measure(unit="s", analysis="tran")
@@ -136,6 +244,23 @@ def propagation_delay(run: Run, node: str, input: str, plot: str = "") -> float:
     return max(firsts.values())
 
 
+@propagation_delay.script
+def _(name: str, node: str, input: str, plot: str) -> list[str]:
+    script = Script(name, plot or "tran1")
+    out, drive = script.let("out", vector(node)), script.let("in", vector(input))
+    levels = [script.let("mid", f"(vecmax({v}) + vecmin({v})) / 2") for v in (out, drive)]
+    worst = script.let("w", "0")
+    for edge in ("rise", "fall"):
+        place = script.crossing(drive, levels[1], edge)
+        script.lines.append(f"if {place[0]} >= 0")
+        start = script.let("t", script.between("time", place))
+        answer = script.crossing(out, levels[0], "any", start=place[0])
+        script.lines.append(f"if {answer[0]} >= 0")
+        delay = script.let("d", f"{script.between('time', answer)} - {start}")
+        script.lines += [f"let {worst} = max({worst}, {delay})", "end", "end"]
+    return script.result(worst)
+
+
 @measure(unit="Hz", analysis="tran")
 def oscillation_frequency(run: Run, node: str, start: float = 0.0, plot: str = "") -> float:
     """Mean frequency of the rising passes of the middle level after ``start`` seconds.
@@ -151,20 +276,92 @@ def oscillation_frequency(run: Run, node: str, start: float = 0.0, plot: str = "
     return (len(rises) - 1) / (rises[-1] - rises[0])
 
 
+@oscillation_frequency.script
+def _(name: str, node: str, start: float, plot: str) -> list[str]:
+    script = Script(name, plot or "tran1")
+    y = script.let("y", vector(node))
+    kept = script.let("k", f"time ge {start!r}")
+    high = script.let("hi", f"vecmax({y} * {kept} + vecmin({y}) * (1 - {kept}))")
+    low = script.let("lo", f"vecmin({y} * {kept} + vecmax({y}) * (1 - {kept}))")
+    level = script.let("l", f"({high} + {low}) / 2")
+    first, last = script.let("a", "0"), script.let("b", "0")
+    count, i = script.let("c", "-1"), script.let("i", "0")
+    n, here = script.let("n", "length(time) - 1"), script.fresh("t")
+    script.lines += [
+        f"while {i} < {n}",
+        f"if ({y}[{i}] le {level}) and ({y}[{i}+1] gt {level}) and {kept}[{i}]",
+        f"let {here} = time[{i}] + ({level} - {y}[{i}]) / ({y}[{i}+1] - {y}[{i}])"
+        f" * (time[{i}+1] - time[{i}])",
+        f"if {count} < 0",
+        f"let {first} = {here}",
+        "end",
+        f"let {last} = {here}",
+        f"let {count} = {count} + 1",
+        "end",
+        f"let {i} = {i} + 1",
+        "end",
+    ]
+    return script.result(f"{count} / ({last} - {first})")
+
+
 @measure(unit="%", analysis="tran")
 def thd(run: Run, node: str, frequency: float, harmonics: float = 9.0, plot: str = "") -> float:
     """Total harmonic distortion, percent, over the last whole period of the record.
 
-    The root of the sum of squares of harmonics 2 to ``harmonics`` over the fundamental. The record
-    is resampled on 1024 points of that period; keep the time step below 1/100 of the period.
+    The root of the sum of squares of harmonics 2 to ``harmonics`` over the fundamental, by the
+    trapezoidal rule; keep the time step below 1/1000 of the period for 0.01 %.
     """
     tran = run.plot("tran", plot)
     t, y = tran.x, tran[node]
     period = 1.0 / frequency
-    if t[-1] - t[0] < period:
+    start = t[-1] - period
+    if start < t[0] - 1e-9 * period:
         raise MeasureError("the record is shorter than one period")
-    times = t[-1] - period + np.arange(1024) * (period / 1024)
-    spectrum = np.abs(np.fft.rfft(np.interp(times, t, y)))
-    if spectrum[1] == 0:
+    keep = t > start
+    time = np.concatenate(([start], t[keep]))
+    wave = np.concatenate(([np.interp(start, t, y)], y[keep]))
+    orders = np.arange(1, int(harmonics) + 1)[:, None]
+    turning = wave * np.exp(-2j * np.pi * frequency * orders * time)
+    spectrum = np.abs(np.sum((turning[:, 1:] + turning[:, :-1]) * np.diff(time) / 2, axis=1))
+    if spectrum[0] == 0:
         raise MeasureError("there is no fundamental")
-    return float(100 * np.sqrt(np.sum(spectrum[2 : int(harmonics) + 1] ** 2)) / spectrum[1])
+    return float(100 * np.sqrt(np.sum(spectrum[1:] ** 2)) / spectrum[0])
+
+
+@thd.script
+def _(name: str, node: str, frequency: float, harmonics: float, plot: str) -> list[str]:
+    script = Script(name, plot or "tran1")
+    source, bound = vector(node), int(harmonics)
+    period = 1.0 / frequency
+    y = script.let("y", source)
+    last = script.let("e", "time[length(time) - 1]")
+    n, i = script.let("n", "length(time) - 1"), script.let("i", "0")
+    dt = script.let("dt", "time * 0")
+    script.lines += [
+        f"while {i} < {n}",
+        f"if time[{i}+1] > {last} - {period!r}",
+        f"let {dt}[{i}] = (time[{i}+1] - max(time[{i}], {last} - {period!r}))",
+        "end",
+        f"let {i} = {i} + 1",
+        "end",
+    ]
+    powers = []
+    for order in range(1, bound + 1):
+        angle = f"{2 * order * 3.141592653589793 * frequency!r} * time"
+        total = []
+        for wave in ("cos", "sin"):
+            part = script.let("g", f"{y} * {wave}({angle})")
+            total.append(_trapezoid(script, part, dt))
+        powers.append(script.let("pw", f"{total[0]}^2 + {total[1]}^2"))
+    return script.result(f"100 * sqrt(({' + '.join(powers[1:])}) / {powers[0]})")
+
+
+def _trapezoid(script: Script, part: str, steps: str) -> str:
+    total, i = script.let("s", "0"), script.let("i", "0")
+    script.lines += [
+        f"while {i} < length({part}) - 1",
+        f"let {total} = {total} + ({part}[{i}] + {part}[{i}+1]) * {steps}[{i}] / 2",
+        f"let {i} = {i} + 1",
+        "end",
+    ]
+    return total

@@ -1,0 +1,260 @@
+"""Every measure against a circuit with a closed form, and its ngspice script against the measure."""
+
+from __future__ import annotations
+
+import math
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from acs_assistant.domain import Measurement, Metric
+from acs_assistant.errors import CircuitError
+from acs_assistant.sim.exporting import measure_script
+from acs_assistant.sim.measures import MEASURES, check, evaluate
+from acs_assistant.sim.pool import Pool
+from acs_assistant.sim.port import SimulationRequest
+from acs_assistant.sim.vectors import MeasureError, Plot, Run
+from tests.sim.circuits import circuit, metric
+
+TAU = 2 * math.pi
+
+LINEAR = """* linear circuits
+Vin in 0 dc 0 ac 1 pulse(0 1 1u 1n 1n 20u 40u)
+* RC low-pass, 1 us
+R1 in rc 1k
+C1 rc 0 1n
+* two-pole amplifier: 60 dB, 1 kHz and 10 MHz, dc gain inverted
+E1 p0 0 in 0 -1000
+R2 p0 p1 1k
+C2 p1 0 {1/(2*3.141592653589793*1e3*1e3)}
+E2 p2 0 p1 0 1
+R3 p2 amp 1k
+C3 amp 0 {1/(2*3.141592653589793*10e6*1e3)}
+* third pole at 20 MHz, for a gain margin
+E3 p3 0 amp 0 1
+R4 p3 amp3 1k
+C4 amp3 0 {1/(2*3.141592653589793*20e6*1e3)}
+* RLC, 1 MHz, damping 0.2
+L5 in r5 1u
+R5 r5 rlc {0.4*2*3.141592653589793*1e6*1e-6}
+C5 rlc 0 {1/((2*3.141592653589793*1e6)**2*1e-6)}
+* rejection paths
+E6 common 0 in 0 0.01
+E7 ripple 0 in 0 0.05
+I8 0 z dc 0 ac 1
+R8 z 0 470
+Vb b 0 1.5
+R9 b 0 1.5k
+Vc c 0 3
+R10 c 0 1k
+Vosc osc 0 sin(0 1 250k)
+Bdist dist 0 v=v(osc)+0.1*v(osc)*v(osc)
+.op
+.ac dec 40 1 1g
+.tran 2n 40u 0 2n
+.noise v(rc) Vin dec 20 1 1g
+.meas tran peak max v(rc)
+.meas tran twice param='2*peak'
+.end
+"""
+SWEEP = """* sweeps
+Vin in 0 dc 1
+Bamp amp 0 v=tanh(10*v(in))
+Bfollow fo 0 v=min(v(in),1.2)
+Bldo ldo 0 v=min(v(in)-0.2,1.2)
+Bline line 0 v=1.2+0.01*v(in)
+.dc Vin -2 3 0.01
+.end
+"""
+LOAD = """* load
+Vs s 0 1.2
+R1 s out 3
+Iload out 0 0
+.dc Iload 0 100m 1m
+.end
+"""
+TEMPERATURE = """* temperature
+I1 0 out 1m
+R1 out 0 1k tc1=1m
+.dc temp -40 125 5
+.end
+"""
+WN = TAU * 1e6
+ZETA = 0.2
+OVERSHOOT = 100 * math.exp(-math.pi * ZETA / math.sqrt(1 - ZETA**2))
+
+
+def two_pole_unity(poles: list[float], gain: float) -> float:
+    """Unity-gain frequency of a multi-pole amplifier by bisection."""
+    low, high = 1e3, 1e9
+    for _ in range(200):
+        middle = math.sqrt(low * high)
+        size = gain / math.prod(math.hypot(1, middle / p) for p in poles)
+        low, high = (middle, high) if size > 1 else (low, middle)
+    return low
+
+
+UNITY = two_pole_unity([1e3, 10e6], 1000)
+UNITY3 = two_pole_unity([1e3, 10e6, 20e6], 1000)
+
+
+def phase(frequency: float, poles: list[float]) -> float:
+    return -sum(math.degrees(math.atan(frequency / p)) for p in poles)
+
+
+def turn(poles: list[float]) -> float:
+    low, high = 1e3, 1e10
+    for _ in range(200):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if phase(middle, poles) > -180 else (low, middle)
+    return low
+
+
+TURN3 = turn([1e3, 10e6, 20e6])
+MARGIN3 = -20 * math.log10(
+    1000 / math.prod(math.hypot(1, TURN3 / p) for p in [1e3, 10e6, 20e6])
+)
+KTC = math.sqrt(1.380649e-23 * 300.15 / 1e-9)
+EXPECTED: dict[str, tuple[Metric, float, float]] = {
+    m.name: (m, value, tolerance)
+    for m, value, tolerance in [
+        (metric("dc_gain", "dc_gain", node="amp"), 60.0, 1e-4),
+        (metric("ratio", "dc_gain", node="amp", input="p0"), 0.0, 1e-4),
+        (metric("gain_at", "gain_at", node="rc", frequency="159.1549k"), -3.0103, 1e-3),
+        (metric("ugf", "unity_gain_frequency", node="amp"), UNITY, 5e-4),
+        (metric("gb", "gain_bandwidth", node="rc"), 1e6 / TAU, 1e-3),
+        (metric("pm", "phase_margin", node="amp"), 180 + phase(UNITY, [1e3, 10e6]), 1e-3),
+        (metric("pm3", "phase_margin", node="amp3"), 180 + phase(UNITY3, [1e3, 1e7, 2e7]), 1e-3),
+        (metric("gm3", "gain_margin", node="amp3"), MARGIN3, 2e-3),
+        (metric("bw", "bandwidth", node="rc"), 1e6 / TAU, 1e-3),
+        (
+            metric("peak_db", "peaking", node="rlc"),
+            -20 * math.log10(2 * ZETA * math.sqrt(1 - ZETA**2)),
+            2e-3,
+        ),
+        (metric("cmrr", "cmrr", node="amp", common="common"), 100.0, 1e-4),
+        (metric("psrr", "psrr", node="amp", ripple="ripple", frequency="1k"), 83.010, 2e-4),
+        (metric("z", "impedance", node="z"), 470.0, 1e-6),
+        (metric("v", "op_voltage", node="c,b"), 1.5, 1e-6),
+        (metric("off", "offset", node="c", reference="b"), 1.5, 1e-6),
+        (metric("iq", "supply_current", source="Vb Vc"), 4e-3, 1e-6),
+        (metric("p", "power", source="vb vc", node="b c"), 1.5e-3 + 9e-3, 1e-6),
+        (metric("sr", "slew_rate", node="rc", input="in"), 0.8 / (1e-6 * math.log(9)), 2e-3),
+        (metric("sr_up", "slew_rate_rise", node="rc", input="in"), 0.8e6 / math.log(9), 2e-3),
+        (metric("sr_dn", "slew_rate_fall", node="rc", input="in"), 0.8e6 / math.log(9), 2e-3),
+        (metric("ts", "settling_time", node="rc", input="in"), 1e-6 * math.log(100), 3e-3),
+        (metric("os", "overshoot", node="rlc", input="in"), OVERSHOOT, 5e-3),
+        (metric("tp", "propagation_delay", node="rc", input="in"), 1e-6 * math.log(2), 3e-3),
+        (metric("fosc", "oscillation_frequency", node="osc"), 250e3, 1e-4),
+        (metric("thd", "thd", node="dist", frequency="250k"), 5.0, 2e-3),
+        (metric("vn_out", "output_noise"), KTC, 2e-2),
+        (metric("vn_in", "input_noise", low=10.0, high="1k"), 0.0, math.inf),
+        (
+            metric("spot", "spot_noise", frequency=1e3),
+            math.sqrt(4 * 1.380649e-23 * 300.15 * 1e3),
+            1e-3,
+        ),
+        (metric("meas", "meas", name="peak"), 1.0, 1e-3),
+        (metric("twice", "meas", name="twice"), 2.0, 1e-3),
+        (metric("swing", "output_swing", "sweep", node="amp"), math.sqrt(2), 3e-2),
+        (metric("icmr", "input_range", "sweep", node="fo", tolerance="1m"), 3.2, 1e-3),
+        (metric("ldo", "dropout", "sweep", node="ldo"), 0.2, 1e-3),
+        (metric("linereg", "line_regulation", "sweep", node="line", low=1, high=2), 0.01, 1e-4),
+        (metric("loadreg", "load_regulation", "load", node="out"), 3.0, 1e-4),
+        (metric("tc", "temperature_coefficient", "temp", node="out"), 1e-3 / 1.0155, 1e-3),
+    ]
+}
+BENCHES = {"main": LINEAR, "sweep": SWEEP, "load": LOAD, "temp": TEMPERATURE}
+
+
+@pytest.fixture(scope="module")
+def measured(pool: Pool, tmp_path_factory: pytest.TempPathFactory) -> Measurement:
+    made = circuit(tmp_path_factory.mktemp("linear"), BENCHES, [m for m, _, _ in EXPECTED.values()])
+    return pool.simulate(SimulationRequest(made, {}, made.conditions))
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_measure_equals_the_closed_form(measured: Measurement, name: str) -> None:
+    _, expected, tolerance = EXPECTED[name]
+    assert measured.status == "ok", measured.error
+    value = measured.metrics.get(name)
+    assert value is not None, measured.error
+    assert abs(value - expected) <= tolerance * max(abs(expected), 1e-6)
+
+
+def test_input_noise_of_a_low_pass_is_flat(measured: Measurement) -> None:
+    density = math.sqrt(4 * 1.380649e-23 * 300.15 * 1e3)
+    assert measured.metrics["vn_in"] == pytest.approx(density * math.sqrt(990), rel=1e-3)
+
+
+@pytest.mark.parametrize("bench", BENCHES)
+def test_script_gives_the_same_in_plain_ngspice(
+    measured: Measurement, bench: str, tmp_path: Path
+) -> None:
+    """An exported netlist must print every metric within 0.1 %."""
+    metrics = [m for m, _, _ in EXPECTED.values() if m.testbench == bench]
+    made = circuit(tmp_path, BENCHES, metrics)
+    write = measure_script(made, {}, made.conditions)
+    lines = [line for m in metrics if m.measure != "meas" for line in write(m)]
+    text = BENCHES[bench].replace(
+        ".end\n", ".control\nrun\n" + "\n".join(lines) + "\nquit\n.endc\n.end\n"
+    )
+    file = tmp_path / "export.spice"
+    file.write_text(text)
+    done = subprocess.run(
+        ["ngspice", "-b", str(file)], capture_output=True, text=True, timeout=60, cwd=tmp_path
+    )
+    printed = dict(re.findall(r"^(\w+) = ([-+\d.e]+)$", done.stdout, re.MULTILINE))
+    for m in metrics:
+        if m.measure != "meas":
+            assert m.name in printed, f"{m.name}: {done.stdout[-800:]} {done.stderr[-800:]}"
+            expected = measured.metrics[m.name]
+            assert float(printed[m.name]) == pytest.approx(expected, rel=1e-3, abs=1e-9), m.name
+
+
+def test_every_measure_has_a_definition_a_script_and_a_test() -> None:
+    tested = {m.measure for m, _, _ in EXPECTED.values()} | {"area", "saturation_margin"}
+    assert set(MEASURES) == tested
+    for entry in MEASURES.values():
+        assert len(entry.definition) > 30
+        assert entry.write is not None
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        (metric("x", "unity_gain"), "unity_gain_frequency"),
+        (metric("x", "dc_gain"), "needs the argument 'node'"),
+        (metric("x", "dc_gain", nod="out"), "Did you mean 'node'"),
+        (metric("x", "spot_noise", frequency="fast"), "not a number"),
+        (metric("x", "spot_noise", frequency=math.inf), "not finite"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_runs(bad: Metric, words: str) -> None:
+    with pytest.raises(CircuitError) as caught:
+        check(bad)
+    assert words in str(caught.value)
+
+
+def _run(**vectors: object) -> Run:
+    arrays = {name: np.asarray(value) for name, value in vectors.items()}
+    return Run("t", (Plot("ac1", "ac", "frequency", arrays),))
+
+
+def test_a_missing_metric_says_why() -> None:
+    run = _run(frequency=[1.0, 10.0, 100.0], out=[0.5, 0.4, 0.1])
+    with pytest.raises(MeasureError, match="no crossing"):
+        evaluate(metric("u", "unity_gain_frequency", node="out"), run)
+    with pytest.raises(MeasureError, match="no vector 'nowhere'"):
+        evaluate(metric("u", "dc_gain", node="nowhere"), run)
+    with pytest.raises(MeasureError, match="no tran analysis"):
+        evaluate(metric("u", "overshoot", node="out", input="in"), run)
+
+
+def test_nan_in_a_vector_is_a_missing_metric() -> None:
+    run = _run(frequency=[1.0, 10.0], out=[math.nan, 1.0])
+    with pytest.raises(MeasureError, match="not finite"):
+        evaluate(metric("g", "dc_gain", node="out"), run)
