@@ -1,4 +1,8 @@
-"""What the engine says while it works. A view folds these and holds no other state."""
+"""What the engine says while it works. A view folds these and holds no other state.
+
+``turn`` is the id of a stored turn. A second ``TurnStarted`` without a proposal in between means
+that the text so far is void: the model is drawn again.
+"""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def _services(settings: Settings, store: Store) -> Services:
         list_circuits=_list_circuits,
         load_circuit=_load_circuit,
         list_models=_list_models,
-        open_model=_open_model,
+        open_model=lambda name: _open_model(name, settings.model.threads),
         make_simulator=lambda: make_simulator(settings),
         make_optimizer=_make_optimizer,
         optimizers=OPTIMIZERS,
@@ -85,10 +85,10 @@ def _list_models() -> Sequence[Any]:
     return list_models()
 
 
-def _open_model(name: str) -> LanguageModel:
+def _open_model(name: str, threads: int) -> LanguageModel:
     from acs_assistant.llm import open_model
 
-    return open_model(name)
+    return open_model(name, threads=threads or None)
 
 
 def _make_optimizer(name: str, task: Task, seed: int, budget: int) -> Optimizer:

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acs_assistant.cli.output import json_option, print_json, progress, say, table
+from acs_assistant.errors import InputError
 
 if TYPE_CHECKING:
     from acs_assistant.cancel import CancelToken
-    from acs_assistant.domain import Task
     from acs_assistant.engine.session import Session
     from acs_assistant.events import Event
 
 
 @click.command()
-@click.argument("circuit")
+@click.argument("circuit", required=False)
 @click.option(
     "--spec",
     "specs",
@@ -46,9 +46,11 @@ if TYPE_CHECKING:
 @click.option(
     "--optimize", is_flag=True, help="Once the specs are met go on for the circuit's objective."
 )
+@click.option("--resume", type=int, metavar="ID",
+              help="Go on with session ID where it was left, in place of CIRCUIT.")  # fmt: skip
 @json_option
 def solve(
-    circuit: str,
+    circuit: str | None,
     specs: tuple[str, ...],
     budget: int | None,
     proposer: str | None,
@@ -60,40 +62,75 @@ def solve(
     load: str | None,
     title: str,
     optimize: bool,
+    resume: int | None,
     as_json: bool,
 ) -> None:
     """Size CIRCUIT (a name or a folder) until its specs are met or the budget is spent."""
-    from acs_assistant.cancel import CancelToken
     from acs_assistant.cli.compose import build_services
     from acs_assistant.cli.tasks import make_task
-    from acs_assistant.engine.document import Stopwatch, solve_document
     from acs_assistant.library import load_circuit
 
-    task = make_task(load_circuit(circuit), specs, corners, supply, temp, load)
+    if (circuit is None) == (resume is None):
+        raise InputError(
+            "solve needs either a circuit or --resume ID.",
+            hint="See the circuits with: acs-assistant circuits list",
+        )
+    if circuit is None and (specs or corners or supply or temp or load or seed is not None):
+        raise InputError(
+            "--resume goes on with the session's own specs, conditions and seed.",
+            hint="Leave those options out, or start a new session with a circuit.",
+        )
+    task = None
+    if circuit is not None:
+        task = make_task(load_circuit(circuit), specs, corners, supply, temp, load)
     services = build_services()
     try:
-        # A model that cannot be opened must not leave an empty session behind.
-        chosen = services.settings.session
-        services.proposer(proposer or chosen.proposer, budget=budget or chosen.budget, model=model)
-        session = services.new_session(
-            task, proposer=proposer or "", model=model, budget=budget, seed=seed, title=title
-        )
+        if task is not None:
+            # A model that cannot be opened must not leave an empty session behind.
+            chosen = services.settings.session
+            name = proposer or chosen.proposer
+            services.proposer(name, budget=budget or chosen.budget, model=model)
+            session = services.new_session(
+                task, proposer=name, model=model, budget=budget, seed=seed, title=title
+            )
+        else:
+            assert resume is not None
+            session = services.open_session(resume)
         with session:
-            watch, cancel = Stopwatch(), CancelToken()
-            with _interruptible(cancel):
-                for event in watch.watch(session.run(cancel=cancel, stop_when_met=not optimize)):
-                    _report(event, task)
-            if session.failure is not None:
-                raise session.failure
-            document = solve_document(session, watch.seconds)
-            if as_json:
-                print_json(document)
-            else:
-                _print(session, document)
-        if cancel.cancelled:
+            if task is None:
+                _change(session, budget, proposer, model)
+            interrupted = _run(session, optimize, as_json)
+        if interrupted:
             raise click.exceptions.Exit(130)
     finally:
         services.close()
+
+
+def _change(session: Session, budget: int | None, proposer: str | None, model: str) -> None:
+    """What may be changed of a session that goes on."""
+    if budget is not None:
+        session.set_budget(budget)
+    if proposer is not None or model:
+        session.set_proposer(proposer or session.record.proposer, model)
+
+
+def _run(session: Session, optimize: bool, as_json: bool) -> bool:
+    """Runs to the end and prints; whether the person stopped it."""
+    from acs_assistant.cancel import CancelToken
+    from acs_assistant.engine.document import Stopwatch, solve_document
+
+    watch, cancel = Stopwatch(), CancelToken()
+    with _interruptible(cancel):
+        for event in watch.watch(session.run(cancel=cancel, stop_when_met=not optimize)):
+            _report(event)
+    if session.failure is not None:
+        raise session.failure
+    document = solve_document(session, watch.seconds)
+    if as_json:
+        print_json(document)
+    else:
+        _print(session, document)
+    return cancel.cancelled
 
 
 @contextmanager
@@ -106,7 +143,7 @@ def _interruptible(cancel: CancelToken) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _report(event: Event, task: Task) -> None:
+def _report(event: Event) -> None:
     from acs_assistant.events import Decided, SimulationFinished, Stopped
     from acs_assistant.units import format_quantity
 

@@ -27,9 +27,10 @@ def data(config: Path, out: Path) -> None:
     _require_extra()
     from acs_assistant.cli.compose import make_simulator
     from acs_assistant.training.config import DataConfig, load_config
-    from acs_assistant.training.data import make_data
 
     recipe = load_config(config, DataConfig)
+    from acs_assistant.training.data import make_data
+
     simulator = make_simulator()
     try:
         make_data(recipe, simulator, out)
@@ -46,10 +47,11 @@ def sft(config: Path, out: Path, resume: Path | None) -> None:
     """Fine-tune on design sessions, supervised."""
     _require_extra()
     from acs_assistant.training.config import SftConfig, load_config
-    from acs_assistant.training.sft import train_sft
 
     recipe = load_config(config, SftConfig)
     folder = _resumed(resume) or out
+    from acs_assistant.training.sft import train_sft
+
     say(f"Checkpoint: {train_sft(recipe, folder, resume=resume is not None)}")
 
 
@@ -77,10 +79,11 @@ def _reinforce(
     _require_extra()
     from acs_assistant.cli.compose import make_simulator
     from acs_assistant.training.config import RlConfig, load_config
-    from acs_assistant.training.rl import train_rl
 
     recipe = load_config(config, RlConfig)
     folder = _resumed(resume) or out
+    from acs_assistant.training.rl import train_rl
+
     simulator = make_simulator()
     try:
         made = train_rl(method, recipe, simulator, folder, resume=resume is not None)
@@ -100,14 +103,14 @@ def export(
 ) -> None:
     """Write CHECKPOINT as a GGUF that the app runs."""
     _require_extra()
-    from acs_assistant.training.export_gguf import export_gguf
-
     if not (checkpoint / "config.json").is_file():
         raise InputError(
             "not a checkpoint: it has no config.json.",
             hint="Give the folder 'checkpoint' inside the output folder of a training run.",
             file=checkpoint,
         )
+    from acs_assistant.training.export_gguf import export_gguf
+
     written = export_gguf(checkpoint, out, quantize, name or out.stem, description)
     say(f"Written: {written} ({written.stat().st_size / 1e6:.1f} MB)")
 

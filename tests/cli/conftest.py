@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from acs_assistant import cli, paths
+from acs_assistant.sim import make_simulator
+from acs_assistant.sim.pool import Pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,22 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def pool() -> Iterator[Pool]:
+    """ngspice workers that the commands of a whole test run share: starting them takes longest."""
+    with pytest.MonkeyPatch.context() as patch:
+        pool = make_simulator(workers=1)
+        patch.setattr(pool, "close", lambda: None)
+        yield pool
+    pool.close()
+
+
 @pytest.fixture
-def command(home: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+def command(
+    home: Path, capsys: pytest.CaptureFixture[str], pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> Command:
     """Runs ``acs-assistant`` in this process."""
+    monkeypatch.setattr("acs_assistant.cli.compose.make_simulator", lambda settings=None: pool)
 
     def run(*arguments: str) -> Done:
         capsys.readouterr()

@@ -18,7 +18,11 @@ MILLER = "two_stage_miller"
     [
         (["solv"], ["no command 'solv'", "Did you mean 'solve'"]),
         (["circuits", "lst"], ["Did you mean 'list'"]),
-        (["solve"], ["Missing argument 'CIRCUIT'", "acs-assistant solve --help"]),
+        (["solve"], ["needs either a circuit or --resume ID"]),
+        (["solve", "--resume", "7"], ["no session 7"]),
+        (["solve", MILLER, "--resume", "7"], ["either"]),
+        (["solve", "--resume", "7", "--spec", "gbw>=1"], ["the session's own specs"]),
+        (["circuits", "show"], ["Missing argument 'NAME'", "acs-assistant circuits show --help"]),
         (["solve", MILLER, "--budgt", "3"], ["--budget"]),
         (["solve", MILLER, "--budget", "0"], ["--budget"]),
         (["solve", "two_stage_miler"], ["two_stage_miler", "Did you mean 'two_stage_miller'"]),

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from acs_assistant import paths
 from acs_assistant.llm.port import LanguageModel
+from acs_assistant.storage.store import Store
 from tests.cli.conftest import Command
 from tests.engine.parts import ScriptedModel, call
 
@@ -119,7 +121,7 @@ def test_solve_with_a_model_stops_when_met(
     short = {**sizes, "i_bias": "1u"}
     model = ScriptedModel(["nonsense", call(short), call(sizes)])
 
-    def open_model(name: str) -> LanguageModel:
+    def open_model(name: str, threads: int) -> LanguageModel:
         return model
 
     monkeypatch.setattr("acs_assistant.cli.compose._open_model", open_model)
@@ -194,9 +196,9 @@ def test_quick_commands_import_nothing_heavy(home: Path) -> None:
         assert done.stdout
 
 
-def test_ctrl_c_stops_a_run_and_keeps_its_session(home: Path) -> None:
-    import signal
-
+@pytest.fixture
+def endless(home: Path) -> Iterator[subprocess.Popen[str]]:
+    """A run in another process that has made two turns and would go on for ever."""
     arguments = ["solve", "ota_5t", "--proposer", "random", "--budget", "100000", "--json",
                  "--spec", "power<=1n"]  # fmt: skip
     run = subprocess.Popen(
@@ -204,27 +206,48 @@ def test_ctrl_c_stops_a_run_and_keeps_its_session(home: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=dict(os.environ),
     )
     end = time.monotonic() + 60
-    from acs_assistant.storage.store import Store
-
-    while True:
+    while not (paths.database().exists() and _simulations() >= 2):
         assert time.monotonic() < end
         assert run.poll() is None, run.communicate()
-        if paths.database().exists():
-            found = Store(paths.database()).sessions()
-            if found and found[0].simulations >= 2:
-                break
         time.sleep(0.05)
-    assert found[0].running
-    run.send_signal(signal.SIGINT)
-    out, _ = run.communicate(timeout=30)
-    assert run.returncode == 130
+    yield run
+    run.kill()
+    run.communicate()
+
+
+def _simulations() -> int:
+    store = Store(paths.database())
+    found = store.sessions()
+    store.close()
+    return found[0].simulations if found else 0
+
+
+def test_ctrl_c_stops_a_run_and_keeps_its_session(endless: subprocess.Popen[str]) -> None:
+    assert Store(paths.database()).summary(1).running
+    endless.send_signal(signal.SIGINT)
+    out, _ = endless.communicate(timeout=30)
+    assert endless.returncode == 130
     document = json.loads(out)
     summary = Store(paths.database()).summary(document["session"])
     assert summary.simulations == document["simulations"] >= 2
     assert not summary.running
+
+
+def test_a_killed_run_goes_on_where_it_was(
+    endless: subprocess.Popen[str], command: Command
+) -> None:
+    refused = command("solve", "--resume", "1")
+    assert refused.status == 2 and "session 1 is open in process" in refused.err
+    endless.kill()
+    endless.communicate()
+    spent = _simulations()
+    whole = command("sessions", "show", "1", "--json").document
+    done = command("solve", "--resume", "1", "--budget", str(spent + 2), "--json").document
+    assert done["simulations"] == spent + 2 and done["session"] == 1
+    kept = [turn["sizing"] for turn in whole["turns"]]
+    assert [turn["sizing"] for turn in done["turns"]][: len(kept)] == kept
 
 
 def test_bench_writes_results_summary_and_figures(command: Command, home: Path) -> None:
