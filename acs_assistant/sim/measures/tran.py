@@ -113,7 +113,7 @@ def _settling_script(script: Script, node: str, input: str, tolerance: float, ed
         [f"if abs({step.rise}[{i}] - {step.height}) > {band}", f"let {last} = {i}", "end"], i
     )
     rise = step.rise
-    side = script.let("d", f"{rise}[{last}] > {step.height}")
+    side = script.let("d", f"{rise}[{last}] gt {step.height}")
     level = script.let("l", f"{step.height} + {band} * (2 * {side} - 1)")
     part = script.let("p", f"({level} - {rise}[{last}]) / ({rise}[{last}+1] - {rise}[{last}])")
     where = f"time[{last}] + {part} * (time[{last}+1] - time[{last}])"
