@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from acs_assistant.domain import Metric, Task, Turn
+from acs_assistant.domain import Task, Turn
 from acs_assistant.engine.evaluate import best_turn, rescored
 from acs_assistant.errors import InputError, nearest
 from acs_assistant.report.record import Provenance as Made
@@ -111,21 +111,17 @@ def _made(store: Store, task: Task, proposer: str, seed: int, turn: Turn | None)
 
 def _spice(report: Report) -> str:
     from acs_assistant.report.spice import session_deck
-    from acs_assistant.sim.measures import script
+    from acs_assistant.sim.exporting import measure_script
     from acs_assistant.sim.pdk import find_pdk
 
-    best = report.best_turn
-    extra: dict[str, str | float] = {}
-    if best is not None and best.evaluation is not None:
-        nominal = best.evaluation.nominal
-        for metric in report.task.circuit.metrics:
-            if metric.measure == "area" and metric.name in nominal.metrics:
-                extra["area"] = nominal.metrics[metric.name]
-
-    def lines(metric: Metric) -> list[str]:
-        return script(metric, extra)
-
-    return session_deck(report, find_pdk(report.task.circuit.pdk).library, lines)
+    best, circuit = report.best_turn, report.task.circuit
+    if best is None or best.evaluation is None or best.decision is None:
+        raise InputError(
+            f"session {report.id} has no simulated turn to export.",
+            hint=f"Go on with it: acs-assistant solve --resume {report.id}",
+        )
+    script = measure_script(circuit, best.decision.sizing, best.evaluation.nominal.conditions)
+    return session_deck(report, find_pdk(circuit.pdk).library, script)
 
 
 def _path(turns: list[Turn], head: int | None) -> list[Turn]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -163,6 +165,23 @@ def test_export_to_a_file_and_to_stdout_agree(command: Command, home: Path) -> N
         assert out.read_bytes().decode() == printed
         refused = command("sessions", "export", "1", "--format", format_, "--out", str(home))
         assert refused.status == 2 and str(home) in refused.err
+
+
+@pytest.mark.skipif(shutil.which("ngspice") is None, reason="the ngspice program is not installed")
+def test_the_exported_netlist_measures_the_same_in_plain_ngspice(
+    command: Command, home: Path
+) -> None:
+    solved = command("solve", "two_stage_miller", "--proposer", "tpe", "--budget", "2", "--json",
+                     "--spec", "power<=1n").document  # fmt: skip
+    assert command("sessions", "export", "1", "--format", "spice", "--out", "x.spice").status == 0
+    done = subprocess.run(
+        ["ngspice", "-b", "x.spice"], capture_output=True, text=True, timeout=120, check=False
+    )
+    printed = dict(re.findall(r"^(\w+) = (\S+)$", done.stdout, re.MULTILINE))
+    metrics = solved["best"]["metrics"]
+    assert len(metrics) >= 10
+    for name, value in metrics.items():
+        assert float(printed[name]) == pytest.approx(value, rel=1e-3), name
 
 
 def test_sessions_are_renamed_archived_and_copied(command: Command) -> None:
