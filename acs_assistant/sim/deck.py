@@ -204,6 +204,9 @@ class Testbench:
         Raises:
             DeckError: The sizing gives no deck; the message says why.
         """
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise DeckError(f"{name} is not a finite number")
         flat = self._flattener.flatten(values, library, draws)
         analyses = self._analyses(values, everything, devices)
         keep_op = _merges(analyses)
@@ -240,7 +243,11 @@ class Testbench:
         self, values: Mapping[str, float], everything: bool, devices: bool
     ) -> list[Analysis]:
         chosen = []
-        meas = [line for line in self._dots if _kind(line) in ("meas", "measure")]
+        meas = [
+            line
+            for line in self._dots
+            if _kind(line) in ("meas", "measure") and len(line.text.split()) > 3
+        ]
         for line in self._cards:
             kind = _kind(line)
             needed = kind in self._wanted or (kind == "op" and devices)
@@ -248,11 +255,7 @@ class Testbench:
                 continue
             text = " ".join(_evaluated(split_words(line.text[1:]), values, line))
             check_sweep(text.split(), line)
-            own = tuple(
-                (line.text.split()[2], " ".join(line.text.split()[1:]))
-                for line in meas
-                if len(line.text.split()) > 2 and line.text.split()[1] in (kind, f"{kind}1", "sp")
-            )
+            own = tuple(_meas(card, values) for card in meas if card.text.split()[1] == kind)
             chosen.append(Analysis(kind, text, own))
         if not chosen:
             raise DeckError(f"{self.source.file}: the testbench has no analysis that is needed")
@@ -274,6 +277,14 @@ class Testbench:
 
 def _kind(line: Line) -> str:
     return line.text.split(None, 1)[0].removeprefix(".")
+
+
+def _meas(line: Line, values: Mapping[str, float]) -> tuple[str, str]:
+    """Name and command of a ``.meas`` line; a formula (``param=``) is left for later."""
+    words = line.text.split()
+    if "param" in line.text:
+        return words[2], " ".join(words).removeprefix(".")
+    return words[2], "meas " + " ".join(_evaluated(split_words(line.text)[1:], values, line))
 
 
 def _merges(analyses: Sequence[Analysis]) -> bool:
@@ -368,7 +379,7 @@ def _first_copy(devices: Sequence[FlatDevice], copies: Sequence[str]) -> tuple[s
     for name in copies:
         if any(device.instance[:1] == (name,) for device in devices):
             return (name,)
-    return (copies[:1] and (copies[0],)) or ()
+    return (copies[0],) if copies else ()
 
 
 def _label(instance: tuple[str, ...], copy: tuple[str, ...]) -> str:

@@ -256,6 +256,8 @@ class _Expansion:
         if multiple != 1.0 and element.kind in "mrcldqj":
             values["m"] = values.get("m", 1.0) * multiple
         kind = ""
+        if element.kind == "m" and min(values.get("w", 1.0), values.get("l", 1.0)) <= 0:
+            raise DeckError(f"{_where(element.line)}: width and length must be positive")
         if element.model:
             model, kind = self._model(cell, element, env, values)
             words.append(model)

@@ -27,8 +27,10 @@ _PLACES = (
     "/opt/homebrew/lib/libngspice.dylib",
     "/usr/local/lib/libngspice.dylib",
 )
-_IMPORTANT = ("error", "warning: singular", "no such", "unknown", "can't find", "could not",
-              "unable", "timestep too small", "doanalyses", "undefined", "fail", "illegal")  # fmt: skip
+_IMPORTANT = (
+    "error", "warning: singular", "no such", "unknown", "can't find", "could not", "unable",
+    "timestep too small", "doanalyses", "undefined", "fatal", "fail", "illegal",
+)  # fmt: skip
 
 
 def find_library() -> str:

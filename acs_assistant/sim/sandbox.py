@@ -73,6 +73,6 @@ def restrict_files(readable: Iterable[Path], writable: Path) -> bool:
         libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0)
         os.close(folder)
     libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-    done = libc.syscall(_RESTRICT, ruleset, 0) == 0
+    done = bool(libc.syscall(_RESTRICT, ruleset, 0) == 0)
     os.close(ruleset)
     return done

@@ -21,9 +21,9 @@ import numpy as np
 from acs_assistant.domain import Metric, OperatingPoint
 from acs_assistant.errors import AcsError
 from acs_assistant.sim.cells import Cell
-from acs_assistant.sim.deck import BenchSource, Deck, DeckError, Testbench
+from acs_assistant.sim.deck import BenchSource, Deck, Testbench
 from acs_assistant.sim.expressions import ExpressionError, compile_expression, namespace
-from acs_assistant.sim.flatten import CellLibrary, Draws
+from acs_assistant.sim.flatten import CellLibrary, DeckError, Draws
 from acs_assistant.sim.measures import evaluate
 from acs_assistant.sim.models import EmptyLibrary, Library
 from acs_assistant.sim.ngspice import NgSpice

@@ -55,7 +55,7 @@ def _(name: str, node: str, input: str, plot: str) -> list[str]:
 
 @measure(unit="dB", analysis="ac")
 def gain_at(run: Run, node: str, frequency: float, input: str = "", plot: str = "") -> float:
-    """Gain at one frequency, dB."""
+    """Gain at one frequency, dB, interpolated in log f."""
     ac = run.plot("ac", plot)
     return at(ac.x, decibels(_gain(ac, node, input)), frequency, log_x=True)
 

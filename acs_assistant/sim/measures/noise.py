@@ -34,27 +34,16 @@ def _integral_script(name: str, spectrum: str, low: float, high: float, plot: st
     script = Script(name, plot or "noise1")
     x = script.let("x", "ln(real(frequency))")
     y = script.let("y", f"2 * ln({spectrum})")
-    n = script.let("n", f"length({x}) - 1")
-    first = script.let("a", f"ln({low!r})" if low else f"{x}[0]")
-    last = script.let("b", f"ln({high!r})" if high else f"{x}[{n}]")
-    total, i = script.let("s", "0"), script.let("i", "0")
-    slope, left, right = script.fresh("q"), script.fresh("c"), script.fresh("d")
-    script.lines += [
-        f"while {i} < {n}",
-        f"let {slope} = ({y}[{i}+1] - {y}[{i}]) / ({x}[{i}+1] - {x}[{i}]) + 1",
-        f"let {left} = max({x}[{i}], {first})",
-        f"let {right} = min({x}[{i}+1], {last})",
-        f"if {right} > {left}",
-        f"if abs({slope}) < 1e-9",
-        f"let {total} = {total} + exp({y}[{i}] + {x}[{i}]) * ({right} - {left})",
-        "else",
-        f"let {total} = {total} + (exp({y}[{i}] + {x}[{i}] + {slope} * ({right} - {x}[{i}]))"
-        f" - exp({y}[{i}] + {x}[{i}] + {slope} * ({left} - {x}[{i}]))) / {slope}",
-        "end",
-        "end",
-        f"let {i} = {i} + 1",
-        "end",
-    ]
+    xa, xb, _ = script.pair(x)
+    ya, yb, _ = script.pair(y)
+    left = script.let("c", f"max({xa}, ln({low!r}))") if low else xa
+    right = script.let("d", f"min({xb}, ln({high!r}))") if high else xb
+    inside = script.let("w", f"{right} gt {left}")
+    # 1e-12 keeps a density that falls as 1/f exactly from dividing by zero.
+    slope = script.let("q", f"({yb} - {ya}) / ({xb} - {xa}) + 1 + 1e-12")
+    ends = [f"exp({ya} + {xa} + {slope} * ({end} - {xa}))" for end in (left, right)]
+    piece = script.let("s", f"({ends[1]} - {ends[0]}) / {slope} * {inside}")
+    total = script.let("t", f"mean({piece}) * length({piece})")
     return script.result(f"sqrt({total})")
 
 

@@ -1,7 +1,7 @@
 """ngspice control language that does what the measures do, for exported netlists.
 
 ngspice's own ``meas`` interpolates linearly in frequency, which is 0.2 % off at 20 points a decade,
-so these scripts walk the vectors with the same rules as the numpy code.
+so these scripts follow the same rules as the numpy code.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import re
 
 _WRAPPED = re.compile(r"(?:v|i)\s*\((.*)\)\s*", re.IGNORECASE)
 _CONDITIONS = {
-    "fall": "({y}[{i}] gt {level}) and ({y}[{i}+1] le {level})",
-    "rise": "({y}[{i}] le {level}) and ({y}[{i}+1] gt {level})",
-    "any": "({y}[{i}] gt {level}) ne ({y}[{i}+1] gt {level})",
+    "fall": "({a} gt {level}) and ({b} le {level})",
+    "rise": "({a} le {level}) and ({b} gt {level})",
+    "any": "({a} gt {level}) ne ({b} gt {level})",
 }
+NONE = "1e9"
 
 
 def vector(node: str) -> str:
@@ -45,6 +46,7 @@ class Script:
         self.name = name
         self.lines = [f"setplot {plot}"]
         self._count = 0
+        self._pairs: dict[str, tuple[str, str, str]] = {}
 
     def fresh(self, hint: str) -> str:
         """A new vector name."""
@@ -62,24 +64,35 @@ class Script:
         self.lines.append(f"let {self.name} = {expression}")
         return self.lines
 
-    def crossing(self, y: str, level: str, direction: str, *, start: str = "0") -> tuple[str, str]:
-        """Index before the first crossing and the part of the interval before it.
+    def pair(self, y: str) -> tuple[str, str, str]:
+        """Values at the beginning and the end of every interval, and the intervals' numbers.
 
-        The index stays -1 when there is none; reading a vector there fails, and so does the metric.
+        Whole vectors, not loops: ngspice copies a vector each time one of its values is read.
         """
-        k = self.let("k", "-1")
-        i = self.let("i", start)
-        condition = _CONDITIONS[direction].format(y=y, i=i, level=level)
-        n = self.let("n", f"length({y}) - 1")
-        self.lines += [
-            f"while {i} < {n}",
-            f"if {condition}",
-            f"let {k} = {i}",
-            f"let {i} = {n}",
-            "end",
-            f"let {i} = {i} + 1",
-            "end",
-        ]
+        known = self._pairs.get(y)
+        if known is None:
+            n = self.let("n", f"length({y}) - 1")
+            known = (
+                self.let("a", f"{y}[0,{n}-1]"),
+                self.let("b", f"{y}[1,{n}]"),
+                self.let("i", f"vector({n})"),
+            )
+            self._pairs[y] = known
+        return known
+
+    def first(self, mask: str, numbers: str) -> str:
+        """The smallest number where the mask holds, ``NONE`` when it never does."""
+        return self.let("k", f"vecmin({numbers} + (1 - ({mask})) * {NONE})")
+
+    def crossing(self, y: str, level: str, direction: str, *, start: str = "0") -> tuple[str, str]:
+        """Interval of the first crossing from ``start`` on, and the part of it before that.
+
+        The interval is ``NONE`` when there is none; reading a vector there fails, and so does the
+        metric.
+        """
+        a, b, numbers = self.pair(y)
+        mask = _CONDITIONS[direction].format(a=a, b=b, level=level)
+        k = self.first(f"({mask}) and ({numbers} ge {start})", numbers)
         part = self.let("p", f"({level} - {y}[{k}]) / ({y}[{k}+1] - {y}[{k}])")
         return k, part
 

@@ -7,12 +7,13 @@ before the next edge or at the end of the record, so let the output settle in be
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
 
 from acs_assistant.sim.measures.registry import measure
-from acs_assistant.sim.measures.scripting import Script, vector
+from acs_assistant.sim.measures.scripting import NONE, Script, vector
 from acs_assistant.sim.vectors import MeasureError, Run, Vector, crossing
 
 Direction = Literal["rise", "fall"]
@@ -57,46 +58,34 @@ class _StepScript:
 
     def __init__(self, script: Script, node: str, input: str, edge: str) -> None:
         self.script = script
-        self.time = "time"
         out, drive = script.let("out", vector(node)), script.let("in", vector(input))
         middle = script.let("mid", f"(vecmax({drive}) + vecmin({drive})) / 2")
-        first = script.crossing(drive, middle, edge)
-        self.first = first[0]
-        self.start = script.let("t", script.between("time", first))
-        low = script.let("low", script.between(out, first))
+        place = script.crossing(drive, middle, edge)
+        self.first = place[0]
+        self.start = script.let("t", script.between("time", place))
+        low = script.let("low", script.between(out, place))
         last = script.let("m", "length(time) - 1")
         self.end, high = script.let("e", f"time[{last}]"), script.let("high", f"{out}[{last}]")
-        other = script.crossing(drive, middle, "any", start=f"{self.first} + 1")
+        a, b, numbers = script.pair(drive)
+        passes = f"({a} gt {middle}) ne ({b} gt {middle})"
+        k = script.first(f"({passes}) and ({numbers} gt {self.first})", numbers)
+        script.lines.append(f"if {k} < {NONE}")
+        part = script.let("p", f"({middle} - {drive}[{k}]) / ({drive}[{k}+1] - {drive}[{k}])")
         script.lines += [
-            f"if {other[0]} >= 0",
-            f"let {self.end} = {script.between('time', other)}",
-            f"let {high} = {script.between(out, other)}",
+            f"let {self.end} = {script.between('time', (k, part))}",
+            f"let {high} = {script.between(out, (k, part))}",
             "end",
         ]
         sign = "-1" if edge == "fall" else "1"
         self.rise = script.let("r", f"({out} - {low}) * ({sign})")
         self.height = script.let("h", f"({high} - {low}) * ({sign})")
+        self.inside = script.let("w", f"(time gt {self.start}) and (time lt {self.end})")
 
     def passes(self, fraction: float) -> str:
         """Time at which the output passes a fraction of the step."""
         level = self.script.let("l", f"{fraction!r} * {self.height}")
         found = self.script.crossing(self.rise, level, "rise", start=self.first)
         return self.script.let("x", self.script.between("time", found))
-
-    def each(self, lines: list[str], i: str) -> list[str]:
-        """A loop over the samples of the step."""
-        n = self.script.let("n", "length(time)")
-        self.script.lines.append(f"let {i} = {self.first} + 1")
-        return [
-            f"while {i} < {n}",
-            f"if time[{i}] < {self.end}",
-            *lines,
-            "else",
-            f"let {i} = {n}",
-            "end",
-            f"let {i} = {i} + 1",
-            "end",
-        ]
 
 
 def _slope_script(script: Script, node: str, input: str, edge: str) -> str:
@@ -107,12 +96,10 @@ def _slope_script(script: Script, node: str, input: str, edge: str) -> str:
 
 def _settling_script(script: Script, node: str, input: str, tolerance: float, edge: str) -> str:
     step = _StepScript(script, node, input, edge)
-    last, i = script.let("last", step.first), script.fresh("i")
     band = script.let("b", f"{tolerance!r} * {step.height}")
-    script.lines += step.each(
-        [f"if abs({step.rise}[{i}] - {step.height}) > {band}", f"let {last} = {i}", "end"], i
-    )
     rise = step.rise
+    outside = f"(abs({rise} - {step.height}) gt {band}) and {step.inside}"
+    last = script.let("last", f"vecmax(vector(length(time)) * ({outside}))")
     side = script.let("d", f"{rise}[{last}] gt {step.height}")
     level = script.let("l", f"{step.height} + {band} * (2 * {side} - 1)")
     part = script.let("p", f"({level} - {rise}[{last}]) / ({rise}[{last}+1] - {rise}[{last}])")
@@ -206,7 +193,7 @@ def overshoot(run: Run, node: str, input: str, plot: str = "") -> float:
     """How far the output passes its final value, in percent of the step; the larger edge."""
     worst = 0.0
     for edge in ("rise", "fall"):
-        _, rise = _step(run, node, input, edge, plot)  # type: ignore[arg-type]
+        _, rise = _step(run, node, input, edge, plot)
         worst = max(worst, float(rise.max() / rise[-1] - 1.0))
     return 100.0 * worst
 
@@ -216,10 +203,9 @@ def _(name: str, node: str, input: str, plot: str) -> list[str]:
     script = Script(name, plot or "tran1")
     worst = script.let("w", "0")
     for edge in ("rise", "fall"):
-        step, i = _StepScript(script, node, input, edge), script.fresh("i")
-        script.lines += step.each(
-            [f"let {worst} = max({worst}, {step.rise}[{i}] / {step.height} - 1)"], i
-        )
+        step = _StepScript(script, node, input, edge)
+        peak = f"vecmax({step.rise} * {step.inside}) / {step.height} - 1"
+        script.lines.append(f"let {worst} = max({worst}, {peak})")
     return script.result(f"100 * {worst}")
 
 
@@ -252,10 +238,10 @@ def _(name: str, node: str, input: str, plot: str) -> list[str]:
     worst = script.let("w", "0")
     for edge in ("rise", "fall"):
         place = script.crossing(drive, levels[1], edge)
-        script.lines.append(f"if {place[0]} >= 0")
+        script.lines.append(f"if {place[0]} < {NONE}")
         start = script.let("t", script.between("time", place))
         answer = script.crossing(out, levels[0], "any", start=place[0])
-        script.lines.append(f"if {answer[0]} >= 0")
+        script.lines.append(f"if {answer[0]} < {NONE}")
         delay = script.let("d", f"{script.between('time', answer)} - {start}")
         script.lines += [f"let {worst} = max({worst}, {delay})", "end", "end"]
     return script.result(worst)
@@ -284,24 +270,16 @@ def _(name: str, node: str, start: float, plot: str) -> list[str]:
     high = script.let("hi", f"vecmax({y} * {kept} + vecmin({y}) * (1 - {kept}))")
     low = script.let("lo", f"vecmin({y} * {kept} + vecmax({y}) * (1 - {kept}))")
     level = script.let("l", f"({high} + {low}) / 2")
-    first, last = script.let("a", "0"), script.let("b", "0")
-    count, i = script.let("c", "-1"), script.let("i", "0")
-    n, here = script.let("n", "length(time) - 1"), script.fresh("t")
-    script.lines += [
-        f"while {i} < {n}",
-        f"if ({y}[{i}] le {level}) and ({y}[{i}+1] gt {level}) and {kept}[{i}]",
-        f"let {here} = time[{i}] + ({level} - {y}[{i}]) / ({y}[{i}+1] - {y}[{i}])"
-        f" * (time[{i}+1] - time[{i}])",
-        f"if {count} < 0",
-        f"let {first} = {here}",
-        "end",
-        f"let {last} = {here}",
-        f"let {count} = {count} + 1",
-        "end",
-        f"let {i} = {i} + 1",
-        "end",
-    ]
-    return script.result(f"{count} / ({last} - {first})")
+    a, b, numbers = script.pair(y)
+    mask = script.let("m", f"({a} le {level}) and ({b} gt {level})")
+    begin = script.first(f"time gt {start!r}", "vector(length(time))") if start else "0"
+    mask = script.let("m", f"{mask} and ({numbers} ge {begin})")
+    times = []
+    for k in (script.first(mask, numbers), script.let("k", f"vecmax({numbers} * {mask})")):
+        part = script.let("p", f"({level} - {y}[{k}]) / ({y}[{k}+1] - {y}[{k}])")
+        times.append(script.let("t", script.between("time", (k, part))))
+    periods = script.let("c", f"mean({mask}) * length({mask}) - 1")
+    return script.result(f"{periods} / ({times[1]} - {times[0]})")
 
 
 @measure(unit="%", analysis="tran")
@@ -331,37 +309,17 @@ def thd(run: Run, node: str, frequency: float, harmonics: float = 9.0, plot: str
 @thd.script
 def _(name: str, node: str, frequency: float, harmonics: float, plot: str) -> list[str]:
     script = Script(name, plot or "tran1")
-    source, bound = vector(node), int(harmonics)
-    period = 1.0 / frequency
-    y = script.let("y", source)
-    last = script.let("e", "time[length(time) - 1]")
-    n, i = script.let("n", "length(time) - 1"), script.let("i", "0")
-    dt = script.let("dt", "time * 0")
-    script.lines += [
-        f"while {i} < {n}",
-        f"if time[{i}+1] > {last} - {period!r}",
-        f"let {dt}[{i}] = (time[{i}+1] - max(time[{i}], {last} - {period!r}))",
-        "end",
-        f"let {i} = {i} + 1",
-        "end",
-    ]
+    y = script.let("y", vector(node))
+    begin = script.let("e", f"time[length(time) - 1] - {1.0 / frequency!r}")
+    first, last, _ = script.pair("time")
+    # The first interval counts only as far as it lies inside the period.
+    steps = script.let("d", f"max({last} - max({first}, {begin}), 0)")
     powers = []
-    for order in range(1, bound + 1):
-        angle = f"{2 * order * 3.141592653589793 * frequency!r} * time"
+    for order in range(1, int(harmonics) + 1):
+        angle = f"{2 * math.pi * order * frequency!r} * time"
         total = []
         for wave in ("cos", "sin"):
-            part = script.let("g", f"{y} * {wave}({angle})")
-            total.append(_trapezoid(script, part, dt))
-        powers.append(script.let("pw", f"{total[0]}^2 + {total[1]}^2"))
+            a, b, _ = script.pair(script.let("g", f"{y} * {wave}({angle})"))
+            total.append(script.let("s", f"mean(({a} + {b}) * {steps})"))
+        powers.append(script.let("q", f"{total[0]}^2 + {total[1]}^2"))
     return script.result(f"100 * sqrt(({' + '.join(powers[1:])}) / {powers[0]})")
-
-
-def _trapezoid(script: Script, part: str, steps: str) -> str:
-    total, i = script.let("s", "0"), script.let("i", "0")
-    script.lines += [
-        f"while {i} < length({part}) - 1",
-        f"let {total} = {total} + ({part}[{i}] + {part}[{i}+1]) * {steps}[{i}] / 2",
-        f"let {i} = {i} + 1",
-        "end",
-    ]
-    return total
