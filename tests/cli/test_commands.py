@@ -179,7 +179,7 @@ def test_the_exported_netlist_measures_the_same_in_plain_ngspice(
     )
     printed = dict(re.findall(r"^(\w+) = (\S+)$", done.stdout, re.MULTILINE))
     metrics = solved["best"]["metrics"]
-    assert len(metrics) >= 10
+    assert len(metrics) >= 8
     for name, value in metrics.items():
         assert float(printed[name]) == pytest.approx(value, rel=1e-3), name
 
