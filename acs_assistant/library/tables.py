@@ -209,10 +209,9 @@ class Document:
                 return self.error(f"the key '{name}' is missing{inside}.", *keys[:-1])
             case "literal_error":
                 word = str(first["input"])
-                choices = re.findall(r"'([^']*)'", first["ctx"]["expected"])
-                return self.error(
-                    f"{name} = '{word}' is not known.", *keys, hint=nearest(word, choices)
-                )
+                choices = re.findall(r"'([^']+)'", first["ctx"]["expected"])
+                hint = f"Write one of: {', '.join(choices)}."
+                return self.error(f"{name} = '{word}' is not known.", *keys, hint=hint)
             case "value_error":
                 return self.error(f"{name}: {first['ctx']['error']}", *keys)
             case _:
