@@ -8,6 +8,7 @@ that is the terminal, and descriptor 2 goes to a log file until the app ends.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -17,29 +18,40 @@ from pathlib import Path
 
 @contextmanager
 def stderr_guard(log: Path | None) -> Iterator[None]:
-    """Sends descriptor 2 to ``log`` (None: nowhere) while ``sys.__stderr__`` stays the terminal."""
+    """Sends descriptor 2 to ``log`` (None: nowhere) while ``sys.__stderr__`` stays the terminal.
+
+    When stderr is no terminal already (``2>file``), stdout is taken for the terminal.
+    """
     original = sys.__stderr__
     if original is None:
         yield
         return
     original.flush()
-    terminal_fd = os.dup(2)
-    target = os.devnull if log is None else str(log)
-    if log is not None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-    sink_fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    terminal = open(terminal_fd, "w", encoding=original.encoding, errors="replace")  # noqa: PTH123, SIM115
+    kept = os.dup(2)
+    drawing = os.dup(2 if os.isatty(2) else 1)
+    sink = _open(log)
+    terminal = open(drawing, "w", encoding="utf-8", errors="replace")  # noqa: PTH123, SIM115
     previous = sys.stderr
     try:
-        os.dup2(sink_fd, 2)
+        os.dup2(sink, 2)
         sys.__stderr__ = terminal  # type: ignore[misc]
         if previous is original:
             sys.stderr = terminal
         yield
     finally:
-        terminal.flush()
-        os.dup2(terminal.fileno(), 2)
+        os.dup2(kept, 2)
         sys.__stderr__ = original  # type: ignore[misc]
         sys.stderr = previous
-        terminal.close()
-        os.close(sink_fd)
+        with contextlib.suppress(OSError):  # the terminal itself may be gone
+            terminal.close()
+        os.close(sink)
+        os.close(kept)
+
+
+def _open(log: Path | None) -> int:
+    """The log, emptied; the null device when it cannot be written."""
+    if log is not None:
+        with contextlib.suppress(OSError):
+            log.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    return os.open(os.devnull, os.O_WRONLY)

@@ -248,6 +248,7 @@ class DesignScreen(AcsScreen, inherit_bindings=False):
         if not self.is_mounted:
             return
         self._draw_status()
+        self.set_class(len(self.state.task.specs) > 7, "-many-specs")
         for board in self.query(Board):
             board.redraw()
         self.query_one(DeviceTable).redraw()

@@ -211,9 +211,9 @@ class Reasoning(VerticalScroll):
 
 
 def _thoughts(turn: Turn) -> str:
-    """Reasoning as stored; an optimizer has none and says so."""
+    """Reasoning as stored; an optimizer and the engineer give none."""
     text = plain(turn.proposal.reasoning).strip()
-    return text or f"Proposed by {turn.proposal.proposer}, which gives no reasons."
+    return text or f"Sizes of {turn.proposal.proposer}, without reasons."
 
 
 def _title(turn: Turn, folded: bool) -> Content:
@@ -231,5 +231,6 @@ def _title(turn: Turn, folded: bool) -> Content:
     if turn.decision is not None and turn.decision.kind == "rejected" and turn.decision.reason:
         parts.append((f"  “{first_line(turn.decision.reason)}”", "$text-warning"))
     if folded:
-        parts.append((f"  {first_line(_thoughts(turn))}", "$foreground-muted"))
+        words = _thoughts(turn) if turn.proposal.reasoning else f"by {turn.proposal.proposer}"
+        parts.append((f"  {first_line(words)}", "$foreground-muted"))
     return Content.assemble(*parts)
