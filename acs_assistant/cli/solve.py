@@ -124,6 +124,8 @@ def _run(session: Session, optimize: bool, as_json: bool) -> bool:
         for event in watch.watch(session.run(cancel=cancel, stop_when_met=not optimize)):
             _report(event)
     if session.failure is not None:
+        kept = f"The session is kept; go on with: acs-assistant solve --resume {session.id}"
+        session.failure.hint = f"{session.failure.hint}\n  {kept}".strip()
         raise session.failure
     document = solve_document(session, watch.seconds)
     if as_json:
