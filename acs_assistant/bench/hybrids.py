@@ -41,10 +41,6 @@ def hybrid_names(optimizers: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{kind}+{optimizer}" for kind in KINDS for optimizer in optimizers)
 
 
-def is_hybrid(name: str) -> bool:
-    return "+" in name
-
-
 def make_hybrid(name: str, services: Services, *, budget: int, model: str = "") -> Proposer:
     """Makes the hybrid called ``name``.
 

@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from acs_assistant.atomic import write_text
-from acs_assistant.bench.hybrids import hybrid_names, is_hybrid, make_hybrid
+from acs_assistant.bench.hybrids import hybrid_names
 from acs_assistant.bench.taskfile import BenchTask
 from acs_assistant.config import Settings
 from acs_assistant.engine.document import Stopwatch, solve_document
-from acs_assistant.engine.proposers import Proposer
 from acs_assistant.engine.services import Services
 from acs_assistant.engine.session import Session
 from acs_assistant.errors import InputError, InternalError, nearest
@@ -44,7 +43,7 @@ class Bench:
     """What to run.
 
     Attributes:
-        proposers: Names that ``Services.proposer`` or ``hybrids`` knows; ``name:MODEL`` names the
+        proposers: Names that ``Services.proposer`` takes; ``name:MODEL`` names the
             language model of that one, so that several can be compared in one run.
         seeds: Runs per task and proposer, seeds 0, 1, ...
         budget: Simulations per run.
@@ -143,7 +142,7 @@ def run_job(job: Job, services: Services) -> Result:
             store,
             record.id,
             simulator=services.simulator,
-            make_proposer=lambda _: make_proposer(name, model, job.budget, services),
+            make_proposer=lambda _: services.proposer(name, budget=job.budget, model=model),
             max_failures=job.budget,
             keep_waveforms=False,
         ) as session:
@@ -158,13 +157,6 @@ def run_job(job: Job, services: Services) -> Result:
     named = {"session": None, "proposer": job.proposer, "seed": job.seed}
     result: Result = _rounded({"task": job.task.id, "level": job.task.level, **document, **named})
     return result
-
-
-def make_proposer(name: str, model: str, budget: int, services: Services) -> Proposer:
-    """A proposer of the engine, or a hybrid."""
-    if is_hybrid(name):
-        return make_hybrid(name, services, budget=budget, model=model)
-    return services.proposer(name, budget=budget, model=model)
 
 
 def read_results(path: Path) -> dict[tuple[str, str, int], Result]:
