@@ -282,7 +282,7 @@ _services: Services | None = None
 
 
 def _start_worker(make_services: MakeServices, settings: Settings) -> None:
-    import atexit
+    from multiprocessing.util import Finalize
 
     from acs_assistant.llm import open_model
 
@@ -292,7 +292,7 @@ def _start_worker(make_services: MakeServices, settings: Settings) -> None:
     )
     _services = make_services(settings)
     _services.open_model = lambda name: open_model(name, threads=1)
-    atexit.register(_services.close)
+    Finalize(None, _services.close, exitpriority=10)  # a pool's processes never run atexit
 
 
 def _work(job: Job) -> Result:

@@ -181,7 +181,7 @@ class GpOptimizer:
         value = result.worst_constraint
         if self._met:
             known = [r.objective for _, r in self._history if r.objective is not None]
-            value = result.objective if result.objective is not None else max(known)
+            value = result.objective if result.objective is not None else max(known, default=0.0)
         self._trials.add(point, value, result.tightened())
 
 
