@@ -356,11 +356,13 @@ def _voltages(waveform: Waveform) -> list[str]:
 
 def _engineering(axis: Any, values: np.ndarray) -> None:
     """SPICE notation on the ticks; a log scale where the values span over 30 times."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     if values.min() > 0 and values.max() / values.min() > 30:
         axis.axes.set(**{f"{axis.axis_name}scale": "log"})
         axis.set_minor_formatter(NullFormatter())
+        if values.max() / values.min() < 1e4:
+            axis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _position: format_quantity(value, 3)))
 
 

@@ -6,6 +6,7 @@ security policy in the page forbids scripts and addresses, should a browser ever
 
 from __future__ import annotations
 
+import base64
 import math
 from pathlib import Path
 from typing import Any
@@ -14,21 +15,23 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from acs_assistant import atomic
-from acs_assistant.domain import Conditions, OperatingPoint, SpecResult, Turn
+from acs_assistant.domain import Circuit, Conditions, OperatingPoint, SpecResult, Turn
 from acs_assistant.errors import InputError
 from acs_assistant.report import figures
 from acs_assistant.report.record import SessionRecord, evaluation_of, sizing_of
-from acs_assistant.report.schematic import annotated
+from acs_assistant.report.schematic import annotated, device_lines
 from acs_assistant.units import format_quantity
 
 _DEVICE_HEADS = ("Id (A)", "gm (S)", "gm/Id (1/V)", "gds (S)", "Vgs (V)", "Vds (V)", "Vth (V)",
                  "Vdsat (V)")  # fmt: skip
+_LARGEST_DRAWING = 2_000_000
 _UNITS = {"m2": "µm²", "deg": "°", "Ohm": "Ω", "V/rtHz": "V/√Hz"}
 
 
 def report_html(record: SessionRecord) -> str:
     """The whole page as text."""
     best = record.best_turn
+    drawing = _drawing(record.task.circuit)
     template = Environment(
         loader=PackageLoader("acs_assistant.report"),
         autoescape=True,
@@ -50,7 +53,8 @@ def report_html(record: SessionRecord) -> str:
         device_heads=_DEVICE_HEADS,
         devices=_device_rows(best),
         figures=_figures(record),
-        schematic=annotated(record.task.circuit, best),
+        drawing=drawing,
+        schematic=_schematic(record.task.circuit, best, drawn=bool(drawing)),
         turns=_turn_rows(record),
         side_turns=len(record.turns) - len(record.path),
         provenance=_provenance(record),
@@ -89,7 +93,8 @@ def _quantity(value: float | None, unit: str, *, sign: bool = False) -> str:
         return "not measured"
     if unit == "m2":
         value *= 1e12  # "936p m2" would read as square picometres
-    text = f"{format_quantity(value)} {_UNITS.get(unit, unit)}".rstrip()
+    space = "" if unit == "deg" else " "
+    text = f"{format_quantity(value)}{space}{_UNITS.get(unit, unit)}".rstrip()
     return f"{'+' if sign and value > 0 else ''}{text}".replace("-", "−", 1)
 
 
@@ -190,6 +195,23 @@ def _figures(record: SessionRecord) -> list[dict[str, Any]]:
         wide = name == "margins" and len(record.simulated) > 8
         drawn.append({"svg": Markup(figures.inline_svg(figure, name, title)), "full": wide})
     return drawn
+
+
+def _schematic(circuit: Circuit, best: Turn | None, *, drawn: bool) -> str:
+    """The text drawing with a line for each device; the lines alone below the circuit's own SVG."""
+    if drawn:
+        return "\n".join(device_lines(circuit, best)) if best else ""
+    return annotated(circuit, best)
+
+
+def _drawing(circuit: Circuit) -> str:
+    """The circuit's own SVG as a data address: an image runs nothing and fetches nothing."""
+    path = circuit.path / "schematic.svg"
+    try:
+        data = path.read_bytes() if path.stat().st_size <= _LARGEST_DRAWING else b""
+    except OSError:
+        return ""  # circuits without a drawing, and sessions whose circuit folder has gone
+    return f"data:image/svg+xml;base64,{base64.b64encode(data).decode()}" if data else ""
 
 
 def _turn_rows(record: SessionRecord) -> list[dict[str, Any]]:

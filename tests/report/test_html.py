@@ -82,7 +82,18 @@ def test_every_text_of_the_circuit_is_escaped() -> None:
     )
     page = Page(report_html(replace(record, task=replace(record.task, circuit=circuit))))
     assert not {"script", "img"} & set(page.tags)
+    assert ("onerror", "alert(1)") not in page.attributes
     assert page.text.count(session.HOSTILE) >= 8
+
+
+def test_the_circuits_own_drawing_is_an_image_that_runs_nothing(tmp_path: Path) -> None:
+    record = session.record()
+    (tmp_path / "schematic.svg").write_text(f"<svg>{session.HOSTILE}</svg>")
+    circuit = replace(record.task.circuit, path=tmp_path)
+    page = Page(report_html(replace(record, task=replace(record.task, circuit=circuit))))
+    assert page.tags.count("img") == 1 and "script" not in page.tags
+    source = dict(page.attributes)["src"]
+    assert source.startswith("data:image/svg+xml;base64,") and "<" not in source
 
 
 def test_it_says_what_was_measured() -> None:
