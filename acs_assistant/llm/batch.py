@@ -13,16 +13,19 @@ import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from itertools import pairwise, takewhile
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+
+import numpy as np
 
 from acs_assistant.cancel import CancelledError, CancelToken
 from acs_assistant.errors import ModelError
 from acs_assistant.llm.decoding import Context, Grammar, Sampler
 from acs_assistant.llm.native import Interrupt, Weights
 from acs_assistant.llm.port import Sampling
+from acs_assistant.llm.prefix_cache import PrefixCache, Tokens, shared_tokens
 
 _SMALL_MODEL: Final = 100_000_000
 _DEFAULT_CONTEXT: Final = 8192
@@ -30,6 +33,8 @@ _SHORTEST_ANSWER: Final = 32
 _GRAMMARS_KEPT: Final = 32
 _WIDEST_GROUP: Final = 64
 _MOST_LANES: Final = 8
+_WORTH_RESTORING: Final = 32
+_NOTHING: Final[Tokens] = np.zeros(0, np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ class _Lane:
         self._weights = weights
         self._threads = threads
         self._context: Context | None = None
-        self._held: list[int] = []  # tokens of sequence 0 whose keys and values are kept
+        self._held = _NOTHING  # tokens of sequence 0 whose keys and values are kept
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="language-model")
 
     def submit(
@@ -89,11 +94,12 @@ class _Lane:
         limit: int,
         grammar: Grammar | None,
         interrupt: Interrupt,
+        cache: PrefixCache | None = None,
         on_token: Callable[[int], None] | None = None,
     ) -> Future[list[Sample]]:
         """Draws one text per seed. ``on_token`` hears the tokens of the first, as they come."""
         return self._executor.submit(
-            self._draw, prompt, seeds, sampling, limit, grammar, interrupt, on_token
+            self._draw, prompt, seeds, sampling, limit, grammar, interrupt, cache, on_token
         )
 
     def _draw(
@@ -104,6 +110,7 @@ class _Lane:
         limit: int,
         grammar: Grammar | None,
         interrupt: Interrupt,
+        cache: PrefixCache | None,
         on_token: Callable[[int], None] | None,
     ) -> list[Sample]:
         if interrupt.is_set:
@@ -115,10 +122,10 @@ class _Lane:
             for index, seed in enumerate(seeds)
         ]
         try:
-            row = self._evaluate(context, prompt)
+            row = self._evaluate(context, prompt, cache)
             self._advance(context, strands, row, on_token)
         except BaseException:
-            self._held = []
+            self._held = _NOTHING
             context.clear()
             raise
         finally:
@@ -126,15 +133,22 @@ class _Lane:
                 strand.sampler.close()
         for strand in strands[1:]:
             context.drop(strand.sequence)
-        self._held = [*prompt, *strands[0].tokens][: context.evaluated(0)]
+        self._held = np.array([*prompt, *strands[0].tokens][: context.evaluated(0)], np.int32)
+        if cache is not None:
+            cache.put(self._held, context.save(0))
         return [Sample(tuple(s.tokens), self._weights.text(s.tokens), s.finish) for s in strands]
 
-    def _evaluate(self, context: Context, prompt: Sequence[int]) -> int:
+    def _evaluate(self, context: Context, prompt: Sequence[int], cache: PrefixCache | None) -> int:
         """Evaluates what of ``prompt`` is new and returns the row of its last token's logits."""
-        pairs = takewhile(lambda pair: pair[0] == pair[1], zip(self._held, prompt, strict=False))
+        shared = shared_tokens(self._held, np.asarray(prompt, np.int32))
+        self._held = _NOTHING
+        if cache is not None:
+            stored, entry = cache.longest(prompt)
+            if entry is not None and stored > shared + _WORTH_RESTORING:
+                context.drop(0)
+                shared = stored if context.restore(entry.state, 0) else 0
         # The last token is always evaluated again: its logits are needed.
-        shared = min(sum(1 for _ in pairs), len(prompt) - 1)
-        self._held = []
+        shared = min(shared, len(prompt) - 1)
         if not context.drop(0, shared):  # a recurrent memory cannot be cut
             context.clear()
             shared = 0
@@ -177,7 +191,7 @@ class _Lane:
             cells = max(cells, context.cells)
             sequences = max(sequences, context.sequences)
             context.close()
-        self._context, self._held = None, []
+        self._context, self._held = None, _NOTHING
         room = 1 << max(10, (cells - 1).bit_length())
         self._context = Context(
             self._weights, cells=room, sequences=sequences, threads=self._threads
@@ -201,6 +215,7 @@ class BatchSampler:
         threads: Cores to use; all by default.
         lanes: Threads with a context each, over which the cores are divided; by default one per
             core (at most 8) for a model under 100 million parameters, and one otherwise.
+        cache: Bytes of evaluated prompts that are kept between calls for several prompts.
 
     Raises:
         ModelError: The file is damaged or llama.cpp cannot load it.
@@ -213,6 +228,7 @@ class BatchSampler:
         context: int | None = None,
         threads: int | None = None,
         lanes: int | None = None,
+        cache: int = 1 << 30,
     ) -> None:
         self.weights = Weights(path)
         cores = threads or _cores()
@@ -220,6 +236,7 @@ class BatchSampler:
         count = lanes or (min(cores, _MOST_LANES) if small else 1)
         self.context = context or min(self.weights.trained_context, _DEFAULT_CONTEXT)
         self._lanes = [_Lane(self.weights, max(1, cores // count)) for _ in range(count)]
+        self._cache = PrefixCache(cache)
         self._grammars: dict[str, Grammar] = {}
         self._interrupts: weakref.WeakSet[Interrupt] = weakref.WeakSet()
 
@@ -253,6 +270,7 @@ class BatchSampler:
         uneven = len(ids) < 2 * len(self._lanes) and len(ids) % len(self._lanes) != 0
         parts = min(len(self._lanes), count) if uneven else 1
         parts = max(parts, -(-count // _WIDEST_GROUP))
+        cache = self._cache if len(ids) > 1 else None
         jobs: list[list[Future[list[Sample]]]] = []
         for number, (prompt, text) in enumerate(zip(ids, grammars, strict=True)):
             limit = self.limit(prompt, sampling)
@@ -261,7 +279,13 @@ class BatchSampler:
             jobs.append(
                 [
                     self._lanes[(number * parts + part) % len(self._lanes)].submit(
-                        prompt, seeds[low:high], sampling, limit, self._grammar(text), interrupt
+                        prompt,
+                        seeds[low:high],
+                        sampling,
+                        limit,
+                        self._grammar(text),
+                        interrupt,
+                        cache,
                     )
                     for part, (low, high) in enumerate(pairwise(bounds))
                 ]
@@ -281,7 +305,9 @@ class BatchSampler:
         limit = self.limit(ids, sampling)
         seeds = [seed_of(sampling.seed, 0)]
         compiled = self._grammar(grammar)
-        return self._lanes[0].submit(ids, seeds, sampling, limit, compiled, interrupt, on_token)
+        return self._lanes[0].submit(
+            ids, seeds, sampling, limit, compiled, interrupt, on_token=on_token
+        )
 
     def tokens(self, prompt: str | Sequence[int]) -> list[int]:
         return self.weights.tokenize(prompt) if isinstance(prompt, str) else list(prompt)

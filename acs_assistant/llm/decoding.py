@@ -8,13 +8,12 @@ import weakref
 from collections.abc import Sequence
 from typing import Any, Final
 
-import llama_cpp.llama_cpp as lib
 import numpy as np
 import numpy.typing as npt
 
 from acs_assistant.cancel import CancelledError
 from acs_assistant.errors import InternalError, ModelError
-from acs_assistant.llm.native import Interrupt, Weights, complaint, forget_log
+from acs_assistant.llm.native import Interrupt, Weights, complaint, forget_log, lib
 from acs_assistant.llm.port import Sampling
 
 PREFILL: Final = 512
@@ -135,6 +134,18 @@ class Context:
         """Forgets ``sequence`` from position ``start`` on; False if this memory cannot."""
         return bool(lib.llama_memory_seq_rm(self._memory, sequence, start, -1))
 
+    def save(self, sequence: int) -> npt.NDArray[np.uint8]:
+        """A copy of the keys and values of ``sequence``."""
+        data = np.empty(int(lib.llama_state_seq_get_size(self.handle, sequence)), np.uint8)
+        pointer = data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        lib.llama_state_seq_get_data(self.handle, pointer, len(data), sequence)
+        return data
+
+    def restore(self, state: npt.NDArray[np.uint8], sequence: int) -> bool:
+        """Puts back what ``save`` gave; False, with nothing held, when there is no room."""
+        pointer = state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        return bool(lib.llama_state_seq_set_data(self.handle, pointer, len(state), sequence))
+
     def evaluated(self, sequence: int) -> int:
         """Number of positions of ``sequence`` that are held."""
         return int(lib.llama_memory_seq_pos_max(self._memory, sequence)) + 1
@@ -185,7 +196,7 @@ class Sampler:
         self._weights = weights
         self._chain: Any = _chain(sampling, seed)
         self._grammar: Any = lib.llama_sampler_clone(grammar.handle) if grammar else None
-        self._single = lib.llama_token_data()
+        self._single: Any = lib.llama_token_data()
         self._single_array = lib.llama_token_data_array(
             data=ctypes.pointer(self._single), size=1, selected=-1, sorted=False
         )

@@ -1,23 +1,45 @@
 """llama.cpp's weights and vocabulary, loaded so that no processor and no terminal suffers.
 
-Three measures against llama-cpp-python's defaults, each with its cause beside it: repacked weight
-buffers are off, log lines go to a list and never to the terminal, and cancelling needs no Python
-inside the compute threads.
+Four measures against llama-cpp-python's defaults, each with its cause beside it: repacked weight
+buffers are off, waiting threads sleep, log lines never reach the terminal, and cancelling
+needs no Python inside the compute threads.
 """
 
 from __future__ import annotations
 
 import collections
+import contextlib
 import ctypes
 import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import llama_cpp.llama_cpp as lib
-
 from acs_assistant.errors import ModelError
 from acs_assistant.llm.gguf_file import GgufHeader, read_header
+
+
+@contextlib.contextmanager
+def _sleeping_threads() -> Iterator[None]:
+    """Read by OpenMP when it is loaded; for llama.cpp alone.
+
+    By default a thread that waits for the others spins: with ngspice on the other core, two
+    threads then take a hundred times as long as one.
+    """
+    before = os.environ.get("OMP_WAIT_POLICY")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_WAIT_POLICY"]
+
+
+with _sleeping_threads():
+    import llama_cpp.llama_cpp as lib
+
+__all__ = ["Interrupt", "Weights", "complaint", "forget_log", "lib"]
 
 _LOG: Final[collections.deque[str]] = collections.deque(maxlen=40)
 _ERROR: Final = 4  # GGML_LOG_LEVEL_ERROR

@@ -1,6 +1,6 @@
 """How much a shared prompt saves: a group of eight against eight separate calls.
 
-A random Llama of about 10 million parameters, histories of 600 tokens, answers of up to 150, nothing
+A random Llama of about 10 million parameters, histories of 600 tokens, answers of 150, nothing
 cached at the start. A single text is drawn by one core, a group by all: the figure in processor
 seconds leaves that advantage out. The last line of stdout is one JSON object.
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny_gguf import write_tiny_gguf
 
 from acs_assistant.cancel import CancelledError, CancelToken
 from acs_assistant.errors import ModelError
 from acs_assistant.llm.batch import BatchSampler
+from acs_assistant.llm.decoding import Context
+from acs_assistant.llm.native import lib
 from acs_assistant.llm.port import Sampling
+from acs_assistant.llm.prefix_cache import PrefixCache
 
 PROMPTS = [f"<|im_start|>user\nTask n{i:03d}<|im_end|>\n<|im_start|>assistant\n" for i in range(5)]
 SAMPLING = Sampling(temperature=1.0, max_tokens=16, seed=4)
@@ -102,18 +107,12 @@ def test_temperature_and_top_k_follow_the_logits(tiny_f16: Path) -> None:
 
 def test_masking_after_the_draw_keeps_the_distribution(tiny_f16: Path) -> None:
     """Shares of a, b, c under a grammar equal those of the free draw restricted to a, b, c."""
-    import math
-
     with BatchSampler(tiny_f16, lanes=1) as sampler:
         one = Sampling(temperature=1.0, max_tokens=1, seed=1)
         prompt = PROMPTS[0]
         weights = sampler.weights
-        from acs_assistant.llm.decoding import Context
-
         context = Context(weights, cells=256, sequences=1, threads=1)
         row = context.prefill(weights.tokenize(prompt))
-        import llama_cpp.llama_cpp as lib
-
         logits = lib.llama_get_logits_ith(context.handle, row)
         odds = {letter: math.exp(logits[weights.tokenize(letter)[-1]]) for letter in "abc"}
         context.close()
@@ -152,6 +151,60 @@ def test_one_prompt_too_long_refuses_all(sampler: BatchSampler) -> None:
     with pytest.raises(ModelError, match="empty"):
         sampler.sample([[]], 2, SAMPLING)
     assert sampler.sample(PROMPTS[:1], 2, SAMPLING)
+
+
+def test_growing_conversations_are_not_evaluated_again(
+    tiny_f16: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Turn by turn, in rotation: the cache changes what is evaluated and not what is drawn."""
+    counts: list[int] = []
+    prefill = Context.prefill
+
+    def counting(self: Context, tokens: list[int], **options: int) -> int:
+        counts.append(len(tokens))
+        return prefill(self, tokens, **options)
+
+    monkeypatch.setattr(Context, "prefill", counting)
+    greedy = Sampling(temperature=0, max_tokens=8)
+    drawn, evaluated = [], []
+    for cache in (0, 1 << 24):
+        counts.clear()
+        histories = list(PROMPTS)
+        with BatchSampler(tiny_f16, lanes=2, threads=2, cache=cache) as sampler:
+            for turn in range(4):
+                groups = sampler.sample(histories, 1, greedy)
+                histories = [
+                    f"{history}{group[0].text}\nTurn n{turn:03d}: the gain is too low by far\n"
+                    for history, group in zip(histories, groups, strict=True)
+                ]
+        drawn.append(histories)
+        evaluated.append(sum(counts))
+    assert drawn[0] == drawn[1]
+    assert evaluated[1] < 0.7 * evaluated[0]
+
+
+def test_prefix_cache_keeps_the_longest_and_the_latest() -> None:
+    def state(size: int) -> np.ndarray:
+        return np.zeros(size, np.uint8)
+
+    def tokens(*ids: int) -> np.ndarray:
+        return np.array(ids, np.int32)
+
+    cache = PrefixCache(100)
+    assert cache.longest([1, 2]) == (0, None)
+    cache.put(tokens(1, 2, 3), state(40))
+    cache.put(tokens(7, 8), state(40))
+    shared, entry = cache.longest([1, 2, 9])
+    assert shared == 2
+    assert entry is not None
+    assert list(entry.tokens) == [1, 2, 3]
+    cache.put(tokens(5, 5), state(40))  # 7, 8 was used longest ago
+    assert cache.longest([7, 8])[0] == 0
+    assert cache.longest([1, 2, 3])[0] == 3
+    cache.put(tokens(1, 2, 3, 4), state(50))  # takes the place of 1, 2, 3
+    assert cache.longest([5, 5])[0] == 2
+    cache.put(tokens(6), state(101))  # larger than the cache
+    assert cache.longest([6])[0] == 0
 
 
 def test_close_stops_what_is_drawn(tmp_path: Path) -> None:
