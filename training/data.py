@@ -66,12 +66,18 @@ def circuit_sessions(
         archive.save(path)
     records: list[dict[str, Any]] = []
     for turn in range(config.rounds):
+        part = out / f"{circuit.name}.{turn}.part"
+        if part.exists():
+            records += read_jsonl(part)
+            continue
         surrogate = fit(archive, seed=turn)
         anchor = archive.positions[int(np.argmax(default_scores(archive)))]
         workshop = Workshop(archive, surrogate, anchor, simulate, rng)
-        records += sessions(workshop, config.tasks, rng)
+        made = sessions(workshop, config.tasks, rng)
         archive = workshop.archive
         archive.save(path)
+        write_jsonl(part, made)
+        records += made
     return records
 
 
@@ -174,7 +180,7 @@ def draw_tasks(
 
 def write_jsonl(path: Path, records: Iterable[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".part")
+    beside = path.with_name(path.name + ".tmp")
     with beside.open("w", encoding="utf-8") as stream:
         for record in records:
             stream.write(json.dumps(record, separators=(",", ":")) + "\n")

@@ -40,7 +40,7 @@ def train_rl(
     torch.set_num_threads(config.threads)
     checkpoint = out / "checkpoint"
     model, tokenizer = load_checkpoint(checkpoint if resume else Path(config.start))
-    reference = load_checkpoint(Path(config.start))[0].eval() if config.kl_weight else None
+    reference = load_checkpoint(Path(config.start))[0] if config.kl_weight else None
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0
     )
@@ -59,7 +59,7 @@ def train_rl(
     console = Console(stderr=True)
     with (out / "metrics.jsonl").open("a", encoding="utf-8") as log:
         while progress.seconds < config.seconds:
-            model.eval()
+            model.train(False)
             with _Sampler(model, tokenizer, config) as sampler:
                 drawn = collector.collect(sampler, simulator, config.seed * 10000 + progress.step)
             collected = time.monotonic()

@@ -20,7 +20,7 @@ from acs_assistant.prompting.render import messages
 from acs_assistant.training.archive import Archive, sizing_at
 from acs_assistant.training.reasoning import first_thought, next_thought
 from acs_assistant.training.surrogate import Surrogate
-from acs_assistant.training.targets import met, sensitivities, solve, spec_arrays
+from acs_assistant.training.targets import met, solve, spec_arrays
 
 FloatArray = NDArray[np.float64]
 Simulate = Callable[[FloatArray], Archive]
@@ -149,7 +149,8 @@ class Workshop:
             target = np.clip(target + self.jolt(len(drafts), noise), 0, 1)
         rows = self.simulate(target)
         for draft, row in zip(drafts, rows, strict=True):
-            self.append(draft, int(row), learn=learn)
+            good = self.archive.evaluation(int(row), draft.specs).score.met
+            self.append(draft, int(row), learn=learn and good)
 
     def jolt(self, count: int, noise: float) -> FloatArray:
         """Errors like a model's: of random size, on some parameters more than on others."""
@@ -171,18 +172,20 @@ class Workshop:
     ) -> None:
         """Writes the thought of the next turn and adds it; ``row`` −1: it was not simulated."""
         position = self.archive.positions[row] if proposed is None else proposed
-        expected = self.expected(position) if not learn else self.archive.measured(row)
+        expected = self.expected(position)
+        if learn:
+            expected |= self.archive.measured(row)
         sizing = sizing_at(self.circuit, position)
         number, best = self.best_row(draft)
         if best < 0 and not asked:
-            influence = sensitivities(self.surrogate, position[None, :])[0]
+            influence = self.surrogate.sensitivities(position)
             thought = first_thought(self.circuit, draft.specs, sizing, expected, influence)
         else:
             if best >= 0:
                 before, measured = self.archive.positions[best], self.archive.measured(best)
             else:
                 before, measured = draft.turns[-1].proposed, {}
-            influence = sensitivities(self.surrogate, before[None, :])[0]
+            influence = self.surrogate.sensitivities(before)
             thought = next_thought(
                 self.circuit,
                 draft.specs,

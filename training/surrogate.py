@@ -75,6 +75,19 @@ class Surrogate(nn.Module):
         scaled: Tensor = self.net(4.0 * positions - 2.0)
         return scaled
 
+    def sensitivities(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(metrics, parameters) change of each scaled metric per unit of position, at one point."""
+        layers = [m for m in self.net if isinstance(m, nn.Linear)]
+        value = 4.0 * position - 2.0
+        jacobian = 4.0 * np.eye(len(position))
+        for layer in layers[:-1]:
+            weight = layer.weight.detach().numpy()
+            before = weight @ value + layer.bias.detach().numpy()
+            gate = 1.0 / (1.0 + np.exp(-before))
+            jacobian = (gate * (1.0 + before * (1.0 - gate)))[:, None] * (weight @ jacobian)
+            value = before * gate
+        return np.asarray(layers[-1].weight.detach().numpy() @ jacobian, dtype=np.float64)
+
 
 def fit_surrogate(
     archive: Archive, focus: NDArray[np.float64], epochs: int = 40, seed: int = 0

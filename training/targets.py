@@ -121,14 +121,3 @@ def _loss(
     violation = (short + 5.0 * short**2).sum(dim=1)
     distance = ((positions - home) ** 2).sum(dim=1)
     return (violation + pull * distance).sum()
-
-
-def sensitivities(surrogate: Surrogate, positions: FloatArray) -> FloatArray:
-    """(B, metrics, parameters) change of each scaled metric per unit of position."""
-    x = torch.tensor(positions, dtype=torch.float32, requires_grad=True)
-    columns = []
-    y = surrogate(x)
-    for j in range(y.shape[1]):
-        (gradient,) = torch.autograd.grad(y[:, j].sum(), x, retain_graph=True)
-        columns.append(gradient)
-    return np.asarray(torch.stack(columns, dim=1).numpy(), dtype=np.float64)
