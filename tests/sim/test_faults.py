@@ -148,7 +148,7 @@ def test_an_endless_transient_is_killed(one: Pool, tmp_path: Path) -> None:
 
 
 def test_a_worker_over_its_memory_limit(tmp_path: Path) -> None:
-    with Pool(1, timeout=30.0, memory=40_000_000) as small:
+    with Pool(1, timeout=30.0, memory=4_000_000) as small:
         made = circuit(
             tmp_path,
             {"main": ENDLESS.replace("1n 1m", "1n 0.3m")},
@@ -160,7 +160,7 @@ def test_a_worker_over_its_memory_limit(tmp_path: Path) -> None:
 
 
 def test_non_convergence(one: Pool, tmp_path: Path) -> None:
-    body = "B1 out 0 i=exp(v(out)*1e6)*1e9-1\nR1 out 0 1e12\n.options itl1=2 gminsteps=0 srcsteps=0"
+    body = "B1 out 0 i=1+v(out)*v(out)\nR1 out 0 1e6"
     result = run(one, bench(tmp_path, body))
     assert result.status == "failed"
     assert result.error.startswith("op")
@@ -210,12 +210,12 @@ HOSTILE = {
     "load": "load /etc/passwd",
     "cd": "cd /",
     "quit": "quit",
-    "code model": "A1 [in] [out] filesrc\n.model filesrc filesource (file=\"/etc/passwd\")",
-    "file in a model": ".model m d_source(input_file=\"/etc/passwd\")",
+    "code model": 'A1 [in] [out] filesrc\n.model filesrc filesource (file="/etc/passwd")',
+    "file in a model": '.model m d_source(input_file="/etc/passwd")',
     "nested in a subcircuit": ".subckt s a\n.control\nshell id\n.endc\n.ends",
     "absolute include": ".include /etc/passwd",
     "include that climbs": ".include ../../../etc/passwd",
-    "include that hides the climb": ".INCLUDE \"a/../../../etc/passwd\"",
+    "include that hides the climb": '.INCLUDE "a/../../../etc/passwd"',
     "back quotes": "R1 in out `id`",
     "osdi": ".pre_osdi evil.osdi",
     "unknown card": ".exec id",
