@@ -82,7 +82,7 @@ def read_header(path: Path) -> GgufHeader:
 
     Raises:
         ModelError: The file cannot be read, is not a GGUF, is of a version that is not read here,
-            is damaged, or is shorter than its own table of tensors says.
+            is damaged, holds no weights, or is shorter than its own table of tensors says.
     """
     try:
         size = path.stat().st_size
@@ -117,8 +117,14 @@ class _Reader:
             if not isinstance(alignment, int) or alignment <= 0:
                 raise self._damaged("its alignment is not a positive number")
             table = [self._tensor() for _ in range(tensors)]
+        if not table:
+            raise ModelError(
+                "holds no weights, only a vocabulary or metadata.",
+                hint="Give the GGUF that has the model itself.",
+                file=self._path,
+            )
         start = math.ceil(self._stream.tell() / alignment) * alignment
-        needed = start + max((offset + size for _, _, offset, size in table), default=0)
+        needed = start + max(offset + size for _, _, offset, size in table)
         if needed > self._size:
             raise self._truncated(needed)
         weights: dict[str, int] = {}

@@ -45,6 +45,7 @@ def test_sizes_agree_with_the_gguf_package(tmp_path: Path) -> None:
         (b"<!DOCTYPE html><html>", "not a GGUF", "web page"),
         (b"GGUF", "truncated", "fetch the file again"),
         (b"GGUF" + struct.pack("<I", 1) + bytes(64), "version 1", "convert"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 0) + bytes(64), "no weights", "the model itself"),
         (b"GGUF" + struct.pack("<I", 99) + bytes(64), "version 99", "convert"),
         (b"GGUF" + struct.pack(">I", 3) + bytes(64), "big-endian", "little endian"),
         (b"GGUF" + struct.pack("<IQQ", 3, 1 << 60, 5), "truncated", "again"),
