@@ -1,0 +1,169 @@
+"""Keeps the pages of the bundled circuits true: hand analysis and reference tables.
+
+A row of a page's hand analysis is a metric, a formula, what the formula gives, what ngspice
+measures and how far they may lie apart:
+
+    | gbw | `gm(M1) / (2*pi*c_c)` | 18.1meg | 16.1meg | 20 % |
+
+The formula is written in the parameters, the conditions ``supply`` and ``load``, ``pi``, the
+functions of ``FUNCTIONS`` and the operating points of the reference sizing: ``gm(M1)``, ``gds``,
+``id``, ``vds``, ``vgs``, ``vdsat``. A tolerance is a percentage or an amount in the metric's unit.
+
+python scripts/circuit_pages.py           simulate, and write the numbers into circuits/*/README.md
+python scripts/circuit_pages.py --check   exit status 1 when a page is out of date or a row fails
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from acs_assistant.domain import Circuit, Corner, Measurement
+from acs_assistant.library import list_circuits, load_circuit, read_reference
+from acs_assistant.sim import make_simulator
+from acs_assistant.sim.port import SimulationRequest, Simulator
+from acs_assistant.units import format_quantity, parse_quantity
+
+
+def ramp(slew: float, unity: float, step: float) -> float:
+    """The 10-90 % slope of a step that slews, then settles with one pole, volts per second.
+
+    Args:
+        slew: Slew rate, volts per second; it lasts until the error is ``slew / unity``.
+        unity: Unity-gain frequency, radians per second.
+        step: Volts.
+    """
+    turn = min(max(slew / unity, 0.1 * step), 0.9 * step)
+    time = (0.9 * step - turn) / slew + math.log(turn / (0.1 * step)) / unity
+    return 0.8 * step / time
+
+
+FUNCTIONS: dict[str, Callable[..., float]] = {
+    "abs": abs,
+    "ramp": ramp,
+    "sqrt": math.sqrt,
+    "log": math.log,
+    "min": min,
+    "max": max,
+    "db": lambda ratio: 20 * math.log10(abs(ratio)),
+    "atan": lambda ratio: math.degrees(math.atan(ratio)),
+}
+_QUANTITIES = ("gm", "gds", "id", "vds", "vgs", "vdsat")
+_ROW = re.compile(
+    r"^\| (?P<metric>\w+) \| `(?P<formula>[^`]+)` \| (?P<hand>[^|]*) \| (?P<measured>[^|]*) "
+    r"\| (?P<tolerance>[^|]+) \|$",
+    re.MULTILINE,
+)
+_REFERENCE = re.compile(r"(<!-- reference -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class HandRow:
+    """One row of a hand analysis, evaluated."""
+
+    metric: str
+    formula: str
+    hand: float
+    measured: float
+    tolerance: str
+
+    @property
+    def holds(self) -> bool:
+        if self.tolerance.endswith("%"):
+            allowed = float(self.tolerance.rstrip("% ")) / 100 * abs(self.measured)
+        else:
+            allowed = parse_quantity(self.tolerance.replace(" ", ""))
+        return abs(self.hand - self.measured) <= allowed
+
+    def __str__(self) -> str:
+        hand, measured = format_quantity(self.hand, 3), format_quantity(self.measured, 3)
+        return f"| {self.metric} | `{self.formula}` | {hand} | {measured} | {self.tolerance} |"
+
+
+def evaluate(formula: str, circuit: Circuit, measurement: Measurement) -> float:
+    """What a formula of a page gives for the reference sizing."""
+    names: dict[str, object] = {"pi": math.pi, **FUNCTIONS, **circuit.reference}
+    names |= {"supply": circuit.conditions.supply, "load": circuit.conditions.load}
+    names |= {device.name: device for device in measurement.devices}
+    for quantity in _QUANTITIES:
+        names[quantity] = lambda device, name=quantity: getattr(device, name)
+    return float(eval(formula, {"__builtins__": {}}, names))
+
+
+def hand_analysis(page: str, circuit: Circuit, measurement: Measurement) -> Iterator[HandRow]:
+    """Every row of the page, evaluated anew."""
+    for row in _ROW.finditer(page):
+        hand = evaluate(row["formula"], circuit, measurement)
+        measured = measurement.metrics[row["metric"]]
+        yield HandRow(row["metric"], row["formula"], hand, measured, row["tolerance"])
+
+
+def reference_table(circuit: Circuit) -> str:
+    """The stored reference: the sizing, and every metric at the five corners."""
+    reference = read_reference(circuit.path)
+    if reference is None:
+        return ""
+    sizes = ", ".join(
+        f"`{name} = {circuit.parameter(name).format(value)}`"
+        for name, value in reference.sizing.items()
+    )
+    corners: dict[Corner, dict[str, float]] = {"tt": dict(reference.metrics)}
+    corners |= {corner: dict(metrics) for corner, metrics in reference.corners.items()}
+    lines = [
+        f"{sizes}\n",
+        f"| metric | spec | {' | '.join(corners)} |",
+        f"|---|---|{'---|' * len(corners)}",
+    ]
+    specs = {spec.metric: spec for spec in circuit.specs}
+    for metric in circuit.metrics:
+        spec = specs.get(metric.name)
+        target = f"{spec.relation} {format_quantity(spec.target)}" if spec else ""
+        values = " | ".join(
+            format_quantity(m[metric.name], 3) if metric.name in m else "missing"
+            for m in corners.values()
+        )
+        lines.append(f"| {metric.name}, {metric.unit} | {target} | {values} |")
+    return "\n".join(lines) + "\n"
+
+
+def update(page: str, circuit: Circuit, measurement: Measurement) -> str:
+    """The page with fresh numbers."""
+    rows = hand_analysis(page, circuit, measurement)
+    page = _ROW.sub(lambda _: str(next(rows)), page)
+    return _REFERENCE.sub(lambda m: m[1] + reference_table(circuit) + m[2], page)
+
+
+def simulate_reference(simulator: Simulator, circuit: Circuit) -> Measurement:
+    conditions = dataclasses.replace(circuit.conditions, corner="tt")
+    return simulator.simulate(SimulationRequest(circuit, circuit.reference, conditions))
+
+
+def main() -> int:
+    checking, status = "--check" in sys.argv, 0
+    simulator = make_simulator(workers=1)
+    for summary in list_circuits():
+        circuit = load_circuit(summary.path)
+        path = Path(circuit.path) / "README.md"
+        page = path.read_text(encoding="utf-8")
+        measurement = simulate_reference(simulator, circuit)
+        for row in hand_analysis(page, circuit, measurement):
+            if not row.holds:
+                status = 1
+                print(f"{path}: {row}", file=sys.stderr)
+        fresh = update(page, circuit, measurement)
+        if fresh != page and checking:
+            status = 1
+            print(f"{path} is out of date", file=sys.stderr)
+        elif fresh != page:
+            path.write_text(fresh, encoding="utf-8")
+    simulator.close()
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
