@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from acs_assistant.domain import Circuit
     from acs_assistant.engine.check import CircuitCheck
 
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
 
 @click.group()
 def circuits() -> None:
@@ -84,6 +86,64 @@ def check(path: str, as_json: bool) -> None:
             f"{len(result.problems)} problem(s): {result.problems[0]}",
             file=Path(circuit.path) / "circuit.toml",
         )
+
+
+@circuits.command("import")
+@click.argument("netlist", type=_FILE)
+@click.option("--testbench", "testbenches", type=_FILE, multiple=True, required=True,
+              metavar="TB", help="A file that tests the circuit; may be repeated.")  # fmt: skip
+@click.option("--include", type=_FILE, multiple=True, metavar="FILE",
+              help="A file that others include from a place that is not there.")  # fmt: skip
+@click.option("--name", default="", help="The subcircuit to size, when there are several.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR",
+              help="The circuit folder to make.")  # fmt: skip
+@json_option
+def import_(
+    netlist: Path,
+    testbenches: tuple[Path, ...],
+    include: tuple[Path, ...],
+    name: str,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Make a circuit folder from SPICE files as you have them."""
+    from acs_assistant.cli.compose import make_simulator
+    from acs_assistant.engine.importing import import_circuit
+
+    simulator = make_simulator()
+    try:
+        made = import_circuit(
+            netlist, testbenches, out, name=name, include=include, simulator=simulator
+        )
+    finally:
+        simulator.close()
+    failed = made.evaluation.error if made.evaluation is not None else ""
+    if as_json:
+        print_json(
+            {
+                "name": made.circuit.name,
+                "path": str(made.folder.absolute()),
+                "parameters": [p.name for p in made.circuit.parameters],
+                "metrics": [m.name for m in made.circuit.metrics],
+                "specs": [str(s) for s in made.circuit.specs],
+                "taken": list(made.taken),
+                "changed": list(made.changed),
+                "dropped": list(made.dropped),
+                "error": failed,
+            }
+        )
+        return
+    for title, lines in (
+        ("taken", made.taken),
+        ("changed", made.changed),
+        ("left out", made.dropped),
+    ):
+        for line in lines:
+            say(f"{title:<8}  {line}")
+    if failed:
+        say(f"The reference does not simulate: {failed}")
+    say(f"Written: {made.folder}. Look at circuit.toml, then: acs-assistant circuits check "
+        f"{made.folder}")  # fmt: skip
 
 
 def _document(circuit: Circuit) -> dict[str, Any]:

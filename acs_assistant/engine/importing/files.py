@@ -1,0 +1,200 @@
+"""Reads SPICE files as people have them: includes elsewhere, ``.control`` blocks, PDK switches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from acs_assistant.errors import CircuitError, InputError
+from acs_assistant.sim.safety import check_text
+from acs_assistant.sim.spice import Line, logical_lines, split_parameters, split_words
+
+ANALYSES = frozenset({"op", "dc", "ac", "tran", "noise", "tf"})
+_MEASURES = frozenset({".meas", ".measure", "meas", "measure"})
+_SWITCH = re.compile(r"^(mc_(mm|pr)_switch|mc_switch|process_switch|mismatch_switch)$")
+_PDK_FILE = re.compile(
+    r"sky130|libs\.tech|libs\.ref|[/\\](corners?|models?|mosfet_model)[/\\]|\.l$", re.IGNORECASE
+)
+_CORNER = re.compile(r"(?:^|[/\\_.])(tt|ff|ss|fs|sf)(?=$|[/\\_.])", re.IGNORECASE)
+_QUIET = frozenset({"run", "op", "set", "unset", "destroy", "reset", "save", "option", "options"})
+_SHOWN = frozenset({".save", ".print", ".plot", ".probe", ".four", ".width", ".title", ".end"})
+
+
+@dataclass(slots=True)
+class Report:
+    """What was taken over as it is, what was changed, and what was left out and why."""
+
+    taken: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+
+    def drop(self, line: Line, why: str) -> None:
+        self.dropped.append(f"{line.file}:{line.number}: {line.text[:60]} ({why})")
+
+
+@dataclass(slots=True)
+class Subcircuit:
+    """One ``.subckt``; ``header`` holds its parameters with their default expressions."""
+
+    name: str
+    ports: tuple[str, ...]
+    header: dict[str, str]
+    body: list[Line]
+    origin: Line
+
+
+@dataclass(slots=True)
+class Source:
+    """One file with everything that it includes, sorted by what it is.
+
+    Attributes:
+        parameters: Top-level ``.param`` lines, the last of a name.
+        cards: Top-level elements.
+        analyses: Analyses as dot cards, also those of a ``.control`` block.
+        other: ``.ic``, ``.nodeset``, ``.options``, ``.global``.
+        corner: The section that a device library was asked for; empty without one.
+    """
+
+    name: str
+    subcircuits: dict[str, Subcircuit] = field(default_factory=dict)
+    parameters: dict[str, str] = field(default_factory=dict)
+    models: list[Line] = field(default_factory=list)
+    cards: list[Line] = field(default_factory=list)
+    analyses: list[Line] = field(default_factory=list)
+    measures: list[Line] = field(default_factory=list)
+    other: list[Line] = field(default_factory=list)
+    temperature: str = ""
+    corner: str = ""
+
+
+def read_source(path: Path, report: Report, given: Mapping[str, Path], *, title: bool) -> Source:
+    """Reads a file.
+
+    Args:
+        given: Files by lower-case name that stand in for includes whose path leads nowhere.
+        title: The first line is a title, as in a file that ngspice runs.
+
+    Raises:
+        InputError: The file cannot be read.
+        CircuitError: A line makes no sense; names file and line.
+    """
+    source = Source(path.stem)
+    lines = _expand(path, source, report, given, title, frozenset())
+    inside: Subcircuit | None = None
+    control = False
+    for line in lines:
+        first, _, rest = line.text.partition(" ")
+        if first in (".control", ".endc"):
+            control = first == ".control"
+        elif control:
+            _command(line, source, report)
+        elif first in (".subckt", ".macro"):
+            if inside is not None:
+                raise line.error("a subcircuit inside a subcircuit cannot be imported.")
+            inside = _open(line)
+        elif first in (".ends", ".eom"):
+            if inside is None:
+                raise line.error("'.ends' without '.subckt'.")
+            source.subcircuits[inside.name] = inside
+            inside = None
+        elif inside is not None:
+            inside.body.append(line)
+        else:
+            _top(line, first, rest, source, report)
+    if inside is not None:
+        raise inside.origin.error(f"subcircuit '{inside.name}' is not closed with .ends.")
+    return source
+
+
+def _top(line: Line, first: str, rest: str, source: Source, report: Report) -> None:
+    if not first.startswith("."):
+        source.cards.append(line)
+    elif first in (".param", ".parameter", ".csparam"):
+        for name, value in split_parameters(rest, line).items():
+            if _SWITCH.match(name):
+                report.drop(line, "the device library sets this switch itself")
+            else:
+                source.parameters[name] = value
+    elif first == ".model":
+        source.models.append(line)
+    elif first == ".temp":
+        source.temperature = rest.strip()
+    elif first.removeprefix(".") in ANALYSES:
+        source.analyses.append(line)
+    elif first in _MEASURES:
+        source.measures.append(line)
+    elif first in (".ic", ".nodeset", ".option", ".options", ".global"):
+        source.other.append(line)
+    elif first not in _SHOWN:
+        report.drop(line, "this card is not supported")
+
+
+def _command(line: Line, source: Source, report: Report) -> None:
+    """One line of a ``.control`` block: analyses and measurements stay, as dot cards."""
+    first = line.text.split(None, 1)[0]
+    if first in ANALYSES:
+        source.analyses.append(Line(f".{line.text}", line.file, line.number))
+        report.changed.append(f"{line.file}:{line.number}: '{line.text}' is a card now")
+    elif first in _MEASURES:
+        source.measures.append(Line(f".{line.text.lstrip('.')}", line.file, line.number))
+    elif first not in _QUIET:
+        report.drop(line, "a command, not part of the circuit")
+
+
+def _open(line: Line) -> Subcircuit:
+    words = [word for word in split_words(line.text)[1:] if word not in ("params:", "param:")]
+    plain = [word for word in words if "=" not in word]
+    if not plain:
+        raise line.error("a .subckt line needs a name.")
+    header = split_parameters(" ".join(word for word in words if "=" in word), line)
+    return Subcircuit(plain[0], tuple(plain[1:]), header, [], line)
+
+
+def _expand(
+    path: Path,
+    source: Source,
+    report: Report,
+    given: Mapping[str, Path],
+    title: bool,
+    above: frozenset[Path],
+) -> Iterator[Line]:
+    resolved = path.resolve()
+    if resolved in above:
+        raise InputError("the file includes itself.", file=path)
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}.", file=path) from error
+    check_text(text, str(path))
+    for line in logical_lines(text, path.name, title=title):
+        first, _, rest = line.text.partition(" ")
+        if first == ".end":
+            return
+        if first not in (".include", ".inc", ".lib"):
+            yield line
+            continue
+        words = rest.split()
+        if not words:
+            raise line.error("a file card needs a file name.")
+        name = words[0].strip("\"'")
+        section = words[1].lower() if first == ".lib" and len(words) > 1 else ""
+        target = path.parent / name.replace("\\", "/")
+        if not target.is_file():
+            target = given.get(target.name.lower(), target)
+        if section or _PDK_FILE.search(name):
+            corner = _CORNER.search(section or name)
+            source.corner = source.corner or (corner[1].lower() if corner else "tt")
+            report.changed.append(
+                f"{line.file}:{line.number}: '{name}' is the installed device library now"
+            )
+        elif target.is_file():
+            yield from _expand(target, source, report, given, False, above | {resolved})
+        else:
+            raise CircuitError(
+                f"includes '{name}', which is not there.",
+                hint="Put the file there, or give it with --include FILE.",
+                file=path,
+                line=line.number,
+            )

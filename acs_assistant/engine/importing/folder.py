@@ -1,0 +1,229 @@
+"""Writes the circuit folder: netlist, testbenches, ``circuit.toml``, reference, README."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from acs_assistant.atomic import write_text
+from acs_assistant.domain import Circuit, Evaluation, Task
+from acs_assistant.engine.evaluate import evaluate
+from acs_assistant.engine.importing.benches import Bench, choose_circuit, read_bench
+from acs_assistant.engine.importing.files import Report, read_source
+from acs_assistant.engine.importing.metrics import MetricGuess, guess_metric
+from acs_assistant.engine.importing.netlist import Netlist, make_netlist
+from acs_assistant.errors import InputError
+from acs_assistant.library import load_circuit, write_reference
+from acs_assistant.sim.port import Simulator
+from acs_assistant.units import format_quantity
+
+_RELAXED = 0.1
+"""How far proposed targets lie below what the reference reaches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A folder that was written.
+
+    Attributes:
+        evaluation: The reference, simulated; None without a simulator.
+        taken: What was found, one line each.
+        changed: What reads differently now.
+        dropped: What was left out, and why.
+    """
+
+    folder: Path
+    circuit: Circuit
+    evaluation: Evaluation | None
+    taken: tuple[str, ...]
+    changed: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+
+def import_circuit(
+    netlist: Path,
+    testbenches: Sequence[Path],
+    out: Path,
+    *,
+    name: str = "",
+    include: Sequence[Path] = (),
+    simulator: Simulator | None = None,
+) -> Imported:
+    """Makes a circuit folder from SPICE files.
+
+    Args:
+        netlist: Holds the ``.subckt`` to be sized.
+        testbenches: Files that instantiate it, with analyses and ``.meas`` lines.
+        out: A folder that does not exist yet, or is empty.
+        name: Which subcircuit, when the netlist has several; also what the circuit is called.
+        include: Further files that testbenches include from places that are not there.
+        simulator: Simulates the reference, to keep the metrics that can be measured and to propose
+            specs; without one every ``.meas`` becomes a metric and there are no specs.
+
+    Raises:
+        InputError: A file cannot be read, or ``out`` holds something.
+        CircuitError: The files make no circuit; names file and line.
+        SimulatorError, PdkError: ngspice or the device models are missing.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError("the output folder holds something already.", file=out)
+    report = Report()
+    given = {path.name.lower(): path for path in (netlist, *include)}
+    source = read_source(netlist, report, given, title=False)
+    extra = [read_source(path, report, given, title=False) for path in include]
+    benches = [read_source(path, report, given, title=True) for path in testbenches]
+    subcircuit = choose_circuit(source, benches, name, report)
+    made = make_netlist(subcircuit, [source, *extra], benches, report)
+    sheets = [read_bench(bench, made, report) for bench in benches]
+    return _write(out, made, sheets, source.name, report, simulator)
+
+
+def _write(
+    out: Path,
+    made: Netlist,
+    benches: Sequence[Bench],
+    origin: str,
+    report: Report,
+    simulator: Simulator | None,
+) -> Imported:
+    metrics = _metrics(benches, report)
+    if not metrics:
+        raise InputError(
+            "no testbench has a .meas line, so there is nothing to measure.",
+            hint="Add .meas lines, or write [[metric]] tables with built-in measures by hand.",
+        )
+    write_text(out / "netlist.spice", made.text)
+    for bench in benches:
+        write_text(out / f"tb_{bench.name}.spice", bench.text)
+    write_text(out / "circuit.toml", _toml(made, benches, metrics, {}, origin))
+    sizing = {name: found.value for name, found in made.parameters.items()}
+    write_reference(out, sizing, {})
+    circuit = load_circuit(str(out))
+    evaluation = None
+    if simulator is not None:
+        task = Task(circuit, (), circuit.conditions, (circuit.conditions.corner,))
+        evaluation = evaluate(task, circuit.reference, simulator)
+        measured = {
+            key: value for key, value in evaluation.nominal.metrics.items() if math.isfinite(value)
+        }
+        if measured:
+            for metric in metrics:
+                if metric.name not in measured:
+                    report.dropped.append(f"metric {metric.name} (it could not be measured)")
+            metrics = [metric for metric in metrics if metric.name in measured]
+            write_text(out / "circuit.toml", _toml(made, benches, metrics, measured, origin))
+            write_reference(out, sizing, measured)
+            circuit = load_circuit(str(out))
+    report.taken.append(f"{len(circuit.parameters)} parameters, {len(metrics)} metrics")
+    write_text(out / "README.md", _readme(circuit, report))
+    return Imported(
+        out,
+        circuit,
+        evaluation,
+        tuple(report.taken),
+        tuple(dict.fromkeys(report.changed)),
+        tuple(dict.fromkeys(report.dropped)),
+    )
+
+
+def _metrics(benches: Sequence[Bench], report: Report) -> list[MetricGuess]:
+    found: dict[str, MetricGuess] = {}
+    for bench in benches:
+        for line in bench.measures:
+            guess = guess_metric(line, bench.name)
+            if guess.name in found:
+                report.drop(line, "a metric of that name was found before")
+            elif not re.fullmatch(r"[a-z][a-z0-9_]*", guess.name):
+                report.drop(line, "a metric needs a name of letters and digits")
+            else:
+                found[guess.name] = guess
+    return list(found.values())
+
+
+def _toml(
+    made: Netlist,
+    benches: Sequence[Bench],
+    metrics: Sequence[MetricGuess],
+    measured: Mapping[str, float],
+    origin: str,
+) -> str:
+    supply = next((b.supply for b in benches if b.supply is not None), 1.8)
+    load = next((b.load for b in benches if b.load is not None), 0.0)
+    temperature = next((b.temperature for b in benches if b.temperature), "27")
+    corner = next((b.corner for b in benches if b.corner), "tt")
+    lines = [
+        "[circuit]",
+        f'name = "{made.name}"',
+        f"title = {json.dumps(made.name.replace('_', ' '))}",
+        f'pdk = "{made.pdk}"',
+        'category = "imported"',
+        f"description = {json.dumps(f'Imported from {origin}.')}",
+        "",
+        "[conditions]",
+        f'supply = "{format_quantity(supply)}"',
+        f'temperature = "{temperature}"',
+        f'load = "{format_quantity(load)}"',
+        f'corner = "{corner}"',
+    ]
+    for name, found in made.parameters.items():
+        p = found.parameter
+        lines += [
+            "",
+            "[[parameter]]",
+            f'name = "{name}"',
+            f'unit = "{p.unit}"',
+            f'min = "{format_quantity(p.min, 9)}"',
+            f'max = "{format_quantity(p.max, 9)}"',
+            f'grid = "{format_quantity(p.grid, 9)}"',
+            f'scale = "{p.scale}"',
+            f"role = {json.dumps(p.role)}",
+            f"devices = {json.dumps(list(p.devices))}",
+        ]
+    for metric in metrics:
+        lines += [
+            "",
+            "[[metric]]",
+            f'name = "{metric.name}"',
+            f'unit = "{metric.unit}"',
+            f'testbench = "{metric.testbench}"',
+            'measure = "meas"',
+            f'arguments = {{ name = "{metric.name}" }}',
+            f'better = "{metric.better}"',
+        ]
+    for metric in metrics:
+        if metric.better != "neither" and measured.get(metric.name, 0.0) > 0:
+            target = _target(measured[metric.name], metric.better)
+            relation = ">=" if metric.better == "higher" else "<="
+            lines += [
+                "",
+                "[[spec]]",
+                f'metric = "{metric.name}"',
+                f'relation = "{relation}"',
+                f'target = "{format_quantity(target, 3)}"',
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _target(value: float, better: str) -> float:
+    """A target that the reference meets, rounded so that it still does."""
+    step = abs(value) * _RELAXED
+    target = value - step if better == "higher" else value + step
+    return float(f"{target:.2e}")
+
+
+def _readme(circuit: Circuit, report: Report) -> str:
+    parts = [f"# {circuit.name}\n", circuit.description]
+    for title, lines in (
+        ("Taken", report.taken),
+        ("Changed", report.changed),
+        ("Left out", report.dropped),
+    ):
+        if lines:
+            parts.append(f"\n## {title}\n")
+            parts += [f"- {line}" for line in dict.fromkeys(lines)]
+    parts.append("\nBounds, grids and targets are proposals: edit circuit.toml.\n")
+    return "\n".join(parts)

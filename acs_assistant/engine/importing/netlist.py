@@ -1,0 +1,180 @@
+"""The device under test: parameters in SI on its ``.subckt`` line, everything else as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from acs_assistant.engine.importing.expressions import (
+    bare,
+    names,
+    replace_in_line,
+    replace_names,
+    value_of,
+)
+from acs_assistant.engine.importing.files import Report, Source, Subcircuit
+from acs_assistant.engine.importing.parameters import Found, literal, symbolic
+from acs_assistant.errors import CircuitError
+from acs_assistant.sim.spice import Line, split_words
+
+
+@dataclass(frozen=True, slots=True)
+class Netlist:
+    """``netlist.spice`` and what the testbenches must know of it.
+
+    Attributes:
+        circuit: The subcircuit's name as the testbenches instantiate it.
+        definitions: Top-level parameters of the netlist's own files, as written.
+        micro: Replacements for parameters that were micrometres and are metres now.
+    """
+
+    name: str
+    circuit: str
+    ports: tuple[str, ...]
+    text: str
+    parameters: Mapping[str, Found]
+    definitions: Mapping[str, str]
+    micro: Mapping[str, str]
+    pdk: str
+
+
+def make_netlist(
+    subcircuit: Subcircuit, shared: Sequence[Source], benches: Sequence[Source], report: Report
+) -> Netlist:
+    """The device under test.
+
+    Args:
+        shared: The netlist's file and those that every testbench includes.
+
+    Raises:
+        CircuitError: Nothing in the subcircuit can be sized.
+    """
+    sources = [*shared, *benches]
+    definitions: dict[str, str] = {}
+    for source in reversed(sources):
+        definitions.update(source.parameters)
+    for source in benches:
+        _take_instance_values(source, subcircuit, definitions)
+    parameters, body = symbolic(subcircuit, definitions), list(subcircuit.body)
+    if not parameters:
+        parameters, body = literal(subcircuit)
+        report.changed += [
+            f"{name} = {found.parameter.format(found.value)} stands for a number in "
+            f"{' '.join(found.parameter.devices)}"
+            for name, found in parameters.items()
+        ]
+    if not parameters:
+        raise subcircuit.origin.error(
+            f"subcircuit '{subcircuit.name}' has no transistor, capacitor, resistor or current "
+            "source whose size could be changed."
+        )
+    micro = {name: f"({name}/1u)" for name, found in parameters.items() if found.micro}
+    if micro:
+        report.changed.append(
+            f"{', '.join(sorted(micro))}: metres now; the netlist divides by 1u, because the "
+            "device models read micrometres"
+        )
+    text = _text(subcircuit, parameters, body, definitions, micro, sources)
+    return Netlist(
+        subcircuit.name,
+        subcircuit.name,
+        subcircuit.ports,
+        text,
+        parameters,
+        {name: value for source in reversed(shared) for name, value in source.parameters.items()},
+        micro,
+        "sky130" if "sky130_fd_pr__" in text else "none",
+    )
+
+
+def _take_instance_values(
+    source: Source, subcircuit: Subcircuit, definitions: Mapping[str, str]
+) -> None:
+    """Sizes that a testbench passes to the instance are the real ones, not the defaults."""
+    for line in source.cards:
+        words = split_words(line.text)
+        if words[0][0] != "x" or subcircuit.name not in words:
+            continue
+        for word in words:
+            key, equals, value = word.partition("=")
+            if equals and key in subcircuit.header:
+                number = value_of(value, {**definitions, **source.parameters})
+                if number is not None:
+                    subcircuit.header[key] = repr(number)
+
+
+def _text(
+    subcircuit: Subcircuit,
+    parameters: Mapping[str, Found],
+    body: Sequence[Line],
+    definitions: Mapping[str, str],
+    micro: Mapping[str, str],
+    sources: Sequence[Source],
+) -> str:
+    fixed = {k: v for k, v in {**definitions, **subcircuit.header}.items() if k not in parameters}
+    known = {**fixed, **dict.fromkeys(parameters, "")}
+
+    def change(expression: str) -> str:
+        return replace_names(expression, micro)
+
+    lines = [f"* {subcircuit.name}: imported; parameters are SI"]
+    lines += [line.text for line in _distinct(model for s in sources for model in s.models)]
+    for helper in _helpers(subcircuit, sources):
+        ports = " ".join(helper.ports)
+        header = " ".join(f"{k}={v}" for k, v in helper.header.items())
+        lines.append(f".subckt {helper.name} {ports} {header}".rstrip())
+        lines += [line.text for line in helper.body]
+        lines.append(f".ends {helper.name}")
+    lines.append(f".subckt {subcircuit.name} {' '.join(subcircuit.ports)}")
+    given = [f"{n}={f.parameter.format(f.value)}" for n, f in parameters.items()]
+    lines += [f"+ {' '.join(given[start : start + 4])}" for start in range(0, len(given), 4)]
+    lines += [
+        f".param {name}={{{change(bare(fixed[name]))}}}"
+        for name in _needed(body, fixed, parameters)
+    ]
+    lines += [replace_in_line(line.text, change, known) for line in body]
+    lines.append(f".ends {subcircuit.name}")
+    return "\n".join(lines) + "\n"
+
+
+def _needed(
+    body: Sequence[Line], fixed: Mapping[str, str], parameters: Mapping[str, Found]
+) -> list[str]:
+    """Fixed parameters that the body reads, each after those that it reads itself."""
+    order: list[str] = []
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        if name in above:
+            raise CircuitError(f"parameters define each other in a circle: {', '.join(above)}")
+        if name in order or name not in fixed or name in parameters:
+            return
+        for inner in sorted(names(fixed[name])):
+            visit(inner, (*above, name))
+        order.append(name)
+
+    for line in body:
+        for name in sorted(names(" ".join(w.partition("=")[2] or w for w in line.text.split()))):
+            visit(name, ())
+    return order
+
+
+def _helpers(subcircuit: Subcircuit, sources: Sequence[Source]) -> list[Subcircuit]:
+    """Subcircuits that this one instantiates, inner ones first."""
+    known = {name: sub for source in reversed(sources) for name, sub in source.subcircuits.items()}
+    order: list[Subcircuit] = []
+
+    def visit(sub: Subcircuit) -> None:
+        for line in sub.body:
+            if line.text[0] == "x":
+                for word in split_words(line.text)[1:]:
+                    inner = known.get(word)
+                    if inner is not None and inner.name != sub.name and inner not in order:
+                        visit(inner)
+                        order.append(inner)
+
+    visit(subcircuit)
+    return order
+
+
+def _distinct(lines: Iterable[Line]) -> list[Line]:
+    return list({line.text: line for line in lines}.values())

@@ -1,0 +1,191 @@
+"""SPICE files as people have them become circuit folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from acs_assistant.engine.check import check_circuit
+from acs_assistant.engine.importing import Imported, import_circuit
+from acs_assistant.errors import CircuitError, InputError
+from acs_assistant.library import load_circuit
+from acs_assistant.sim import make_simulator
+
+NETLIST = """\
+* amplifier of a friend
+.subckt My_Amp INP INN OUT VDD VSS
+XM1 d1 INP tail VSS sky130_fd_pr__nfet_01v8 L='Lpair' W='Wpair*1' m=1
+XM2 OUT INN tail VSS sky130_fd_pr__nfet_01v8 L='Lpair' W='Wpair*1' m=1
+XM3 d1 d1 VDD VDD sky130_fd_pr__pfet_01v8 L='Lpair' W='Wload' m='Mload'
+XM4 OUT d1 VDD VDD sky130_fd_pr__pfet_01v8 L='Lpair' W='Wload' m='Mload'
+* tail current, mirrored
+XM5 tail nb VSS VSS sky130_fd_pr__nfet_01v8 L=1 W='Wtail'
++ m=2
+XM6 nb nb VSS VSS sky130_fd_pr__nfet_01v8 L=1 W='Wtail'
+I0 VDD nb DC 'Ibias'
+.ends My_Amp
+"""
+VARIABLES = """\
+.PARAM
++ Lpair=0.5 Wpair=20 Wload=5
++ Mload=2 Wtail=5 Ibias=10u
+"""
+BENCH = """\
+My testbench
+.include ../netlists/amp.cir
+.include ../variables/amp.par
+.param mc_mm_switch=0
+.param mc_pr_switch=0
+.include ../pdk/libs.tech/ngspice/corners/ss.spice
+.param vsup = 1.8
+.param ratio=0.5 vcm='vsup*ratio'
+.param cl=1p
+V1 vdd 0 'vsup'
+Vp inp 0 dc 'vcm' ac 1
+Lfb out inn 1G
+Cfb inn 0 1G
+Xamp inp inn out vdd 0 my_amp ; the circuit
+Cl out 0 'cl'
+.meas ac dc_gain find vdb(out) at=10
+.meas ac gbw when vdb(out)=0
+.meas ac gain_lost param='dc_gain-vcm'
+.control
+op
+ac dec 10 10 1G
+plot vdb(out)
+meas ac late_gain find vdb(out) at=1meg
+wrdata out.txt v(out)
+shell rm -rf somewhere
+.endc
+.end
+"""
+
+
+def write(folder: Path, **files: str) -> None:
+    for name, text in files.items():
+        path = folder / name.replace("__", "/").replace("_dot_", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    write(
+        tmp_path,
+        netlists__amp_dot_cir=NETLIST,
+        variables__amp_dot_par=VARIABLES,
+        benches__TB_ac_dot_cir=BENCH,
+    )
+    return tmp_path
+
+
+def take(files: Path, **options: object) -> Imported:
+    return import_circuit(
+        files / "netlists" / "amp.cir",
+        [files / "benches" / "TB_ac.cir"],
+        files / "out",
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def test_an_amplifier_with_variables_elsewhere_is_imported_and_sound(files: Path) -> None:
+    simulator = make_simulator(workers=1)
+    try:
+        made = take(files, simulator=simulator)
+        checked = check_circuit(load_circuit(str(files / "out")), simulator)
+    finally:
+        simulator.close()
+    circuit = made.circuit
+    assert made.evaluation is not None and made.evaluation.status == "ok", made.evaluation
+    assert checked.problems == ()
+    assert circuit.reference == {
+        "lpair": 0.5e-6, "wpair": 20e-6, "wload": 5e-6, "mload": 2, "wtail": 5e-6, "ibias": 10e-6,
+    }  # fmt: skip
+    pair = circuit.parameter("wpair")
+    assert (pair.unit, pair.min, pair.devices) == ("m", 0.42e-6, ("M1", "M2"))
+    assert circuit.parameter("mload").grid == 1 and circuit.parameter("ibias").unit == "A"
+    assert (circuit.conditions.supply, circuit.conditions.load) == (1.8, 1e-12)
+    assert circuit.conditions.corner == "ss"
+    assert {m.name for m in circuit.metrics} == {"dc_gain", "gbw", "gain_lost", "late_gain"}
+    metrics = circuit.reference_metrics
+    assert 25 < metrics["dc_gain"] < 60 and metrics["gbw"] > 1e6
+    assert metrics["gain_lost"] == pytest.approx(metrics["dc_gain"] - 0.9, rel=1e-4)
+    assert {s.metric for s in circuit.specs} >= {"dc_gain", "gbw"}
+
+
+def test_the_report_says_what_became_of_each_part(files: Path) -> None:
+    made = take(files)
+    dropped, changed = "\n".join(made.dropped), "\n".join(made.changed)
+    for word in ("mc_mm_switch", "plot vdb(out)", "wrdata", "shell rm"):
+        assert word in dropped
+    assert "'op' is a card now" not in dropped
+    for word in ("corners/ss.spice", "ac dec 10 10 1g", "vsup is supply", "cl is load", "wpair"):
+        assert word in changed
+    readme = (files / "out" / "README.md").read_text()
+    assert "wrdata" in readme and "Left out" in readme
+    bench = (files / "out" / "tb_ac.spice").read_text()
+    assert ".control" not in bench and "shell" not in bench and "../" not in bench
+    assert ".ac dec 10 10 1g" in bench and '.lib "sky130.lib.spice" ss' in bench
+    assert "supply=1.8" in bench and ".param vsup={supply}" in bench
+
+
+def test_a_netlist_with_numbers_gets_parameters_for_matched_devices(files: Path) -> None:
+    text = NETLIST.replace("'Lpair'", "0.5").replace("'Wpair*1'", "20").replace("'Wload'", "5")
+    text = text.replace("'Mload'", "2").replace("'Wtail'", "5").replace("'Ibias'", "10u")
+    write(files, netlists__amp_dot_cir=text)
+    circuit = take(files).circuit
+    by_name = {p.name: p for p in circuit.parameters}
+    assert by_name["w_m1"].devices == ("M1", "M2") and by_name["w_m3"].devices == ("M3", "M4")
+    assert by_name["w_m5"].devices == ("M5", "M6") and by_name["i0"].unit == "A"
+    assert circuit.reference["w_m1"] == 20e-6 and circuit.reference["l_m5"] == 1e-6
+    assert "w={(w_m1/1u)}" in circuit.netlist
+
+
+def test_sizes_passed_to_the_instance_are_the_reference(files: Path) -> None:
+    text = NETLIST.replace(
+        "VDD VSS\n", "VDD VSS Wpair=1 Lpair=1 Wload=1 Mload=1 Wtail=1 Ibias=1u\n", 1
+    )
+    bench = BENCH.replace("vdd 0 my_amp ;", "vdd 0 my_amp Wpair=30 Ibias={ib} ;")
+    bench = bench.replace(".param cl=1p", ".param cl=1p ib=20u")
+    write(files, netlists__amp_dot_cir=text, benches__TB_ac_dot_cir=bench)
+    reference = take(files).circuit.reference
+    assert reference["wpair"] == 30e-6 and reference["ibias"] == 20e-6
+    assert reference["wload"] == 1e-6
+
+
+def test_a_file_that_is_elsewhere_can_be_given(files: Path) -> None:
+    (files / "variables" / "amp.par").rename(files / "amp.par")
+    with pytest.raises(CircuitError, match=r"TB_ac.cir:3: includes '../variables/amp.par'"):
+        take(files)
+    assert not (files / "out").exists(), "nothing half-made is left"
+    assert take(files, include=[files / "amp.par"]).circuit.reference["wpair"] == 20e-6
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"netlists__amp_dot_cir": "* nothing\nR1 a b 1k\n"}, "no .subckt"),
+        ({"netlists__amp_dot_cir": NETLIST.replace(".ends My_Amp", "")}, "amp.cir:2: .*not closed"),
+        ({"benches__TB_ac_dot_cir": BENCH.replace("my_amp", "other vdd")}, "does not instantiate"),
+        (
+            {"benches__TB_ac_dot_cir": BENCH.replace(".meas", "*").replace("meas", "*")},
+            "has a .meas line",
+        ),
+        (
+            {"benches__TB_ac_dot_cir": BENCH.replace("ac dec", "* ").replace("\nop\n", "\n")},
+            "analysis",
+        ),
+    ],
+)
+def test_what_makes_no_circuit_is_refused(files: Path, change: dict[str, str], words: str) -> None:
+    write(files, **change)
+    with pytest.raises(InputError, match=words):
+        take(files)
+
+
+def test_a_folder_that_holds_something_is_left_alone(files: Path) -> None:
+    write(files, out__mine_dot_txt="mine")
+    with pytest.raises(InputError, match="holds something"):
+        take(files)
+    assert (files / "out" / "mine.txt").read_text() == "mine"
