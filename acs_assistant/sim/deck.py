@@ -263,6 +263,9 @@ class Testbench:
 
     def _other_cards(self, values: Mapping[str, float]) -> list[str]:
         kept = []
+        saved = [line.text for line in self._dots if _kind(line) == "save" and "@" in line.text]
+        if saved:
+            kept += [".save all", *saved]
         for line in self._dots:
             kind = _kind(line)
             if kind in ("ic", "nodeset", "option", "options", "opt"):

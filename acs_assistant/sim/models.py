@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -148,14 +149,14 @@ class Library:
     Args:
         folder: What ``build_index`` gave.
         process: Functions for random draws of the global (process) parameters; None for nominal.
-        switches: Global parameters to set ("mc_mm_switch": 1).
+        switches: Global parameters to set, as expressions ("mc_mm_switch": "1").
     """
 
     def __init__(
         self,
         folder: Path,
         *,
-        switches: Mapping[str, float] | None = None,
+        switches: Mapping[str, str] | None = None,
         process: Mapping[str, Any] | None = None,
         cells: dict[str, Cell] | None = None,
     ) -> None:
@@ -201,8 +202,23 @@ class Library:
         return self._models.get(name)
 
 
+_RELATIVE = re.compile(r"(\{.+\})\s*\+\s*([\w*]+)\*gauss\(0,([\d.e-]+),1\)")
+_LOGNORMAL = re.compile(r"(\{.+\})\s*\+\s*([\w*]+)\*exp\((agauss\(0,[\d.e-]+,1\))\)")
+
+
+def _proper_spread(text: str) -> str:
+    """A global parameter with its process spread as it is meant.
+
+    SKY130's continuous models add ``gauss(0, s, 1)`` for a relative spread of s, which is always 0,
+    and ``exp(agauss(0, s, 1))`` for a log-normal one, which is about 1; both belong as factors
+    (the library's own comments say "percent=yes" and "dist=lnorm"). Off, nothing changes.
+    """
+    text = _RELATIVE.sub(r"(\1)*(1+\2*agauss(0,\3,1))", text)
+    return _LOGNORMAL.sub(r"(\1)*exp(\2*\3)", text)
+
+
 def _evaluate(
-    texts: Mapping[str, str], switches: Mapping[str, float], process: Mapping[str, Any]
+    texts: Mapping[str, str], switches: Mapping[str, str], process: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Global parameters, each after those that it needs; random ones drawn once."""
     shared = namespace()
@@ -210,7 +226,7 @@ def _evaluate(
     expressions: dict[str, Expression] = {}
     for name, text in texts.items():
         try:
-            expressions[name] = compile_expression(str(switches.get(name, text)))
+            expressions[name] = compile_expression(switches.get(name) or _proper_spread(text))
         except ExpressionError:
             continue
     waiting: set[str] = set()

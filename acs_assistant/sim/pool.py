@@ -361,7 +361,7 @@ class _Prepared:
         """The request as a worker reads it."""
         conditions = request.conditions
         library = ""
-        switches: dict[str, float] = {}
+        switches: dict[str, str] = {}
         if self.pdk:
             pdk = find_pdk(self.pdk)
             library = str(pdk.index(conditions.corner, self.cache))
