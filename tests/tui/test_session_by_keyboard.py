@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from acs_assistant.domain import Decision
+from acs_assistant.llm.scripted import ScriptedModel
 from acs_assistant.storage.store import Store
 from acs_assistant.tui.screens.design import DesignScreen
 from acs_assistant.tui.screens.dialogs import NumberDialog, RejectDialog
@@ -18,7 +19,6 @@ from acs_assistant.tui.screens.sizes import SizesDialog
 from acs_assistant.tui.state import Phase, verdict
 from tests.tui.driving import asked, idle, measured, screen, until
 from tests.tui.fakes import Clock, FakeSimulator, make_app, reply
-from acs_assistant.llm.scripted import ScriptedModel
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 48)])

@@ -102,7 +102,6 @@ class DesignScreen(AcsScreen, inherit_bindings=False):
         await self.query_one(Reasoning).load()
         self._show_view("proposal")
         self._fetch_waveforms()
-        self.redraw()
         if self._run_at_once:
             self._begin()
 
@@ -300,7 +299,7 @@ class DesignScreen(AcsScreen, inherit_bindings=False):
             self._draw_status()
 
     def on_resize(self) -> None:
-        self.call_after_refresh(self.redraw)
+        self._arrange()
 
     @work(group="waveforms", exclusive=True)
     async def _fetch_waveforms(self) -> None:
@@ -330,13 +329,26 @@ class DesignScreen(AcsScreen, inherit_bindings=False):
         self._view = name
         if name in _LOWER:
             self._lower = name
-        for view in VIEWS:
-            self.set_class(view == name, f"-view-{view}")
-        for view in _LOWER:
-            self.set_class(view == self._lower, f"-lower-{view}")
-        self.query_one(ViewBar).view = name
+        self._arrange()
         if name in _LOWER and self.is_mounted:
             self.query_one(f"#{name}").focus()
+
+    def _arrange(self) -> None:
+        """Shows the panels that this size has room for: one under the specs, or all side by side.
+
+        Done with ``display`` and not with classes: a class on the screen restyles every widget.
+        """
+        width, height = self.size
+        roomy = width >= 110 and height >= 34
+        self.query_one("#score").display = roomy and width >= 150
+        bar = self.query_one(ViewBar)
+        bar.display = not roomy
+        bar.view = self._view
+        for view in VIEWS:
+            here = view == self._view if not roomy else view not in _LOWER or view == self._lower
+            self.query_one(f"#{view}").display = here
+        self.query_one("#left").display = roomy or self._view in ("proposal", "reasoning")
+        self.query_one("#right").display = roomy or self._view not in ("proposal", "reasoning")
         self.call_after_refresh(self.redraw)
 
     def action_next_plot(self) -> None:
@@ -536,6 +548,7 @@ class DesignScreen(AcsScreen, inherit_bindings=False):
 
     # -- keys: the session -------------------------------------------------------------------
 
+    @work(group="thoughts", exclusive=True)
     async def action_thoughts(self) -> None:
         await self.query_one(Reasoning).toggle_all()
         if not self.query_one(Reasoning).display:

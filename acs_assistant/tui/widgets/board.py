@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
@@ -18,6 +19,7 @@ class Board(VerticalScroll):
         super().__init__(id=id, classes=f"panel {classes}".strip())
         self.border_title = title
         self._drawn: tuple[str, object] | None = None
+        self._lines = -1
 
     def compose(self) -> ComposeResult:
         yield Static(markup=False, classes="board-body")
@@ -35,11 +37,12 @@ class Board(VerticalScroll):
         drawn = (content.plain, content.spans)
         if drawn != self._drawn:
             self._drawn = drawn
-            self.query_one(".board-body", Static).update(content)
+            lines = content.plain.split("\n")
+            # when no line wraps, only their number can move the layout
+            layout = len(lines) != self._lines or max(map(cell_len, lines)) > width
+            self._lines = len(lines)
+            self.query_one(".board-body", Static).update(content, layout=layout)
 
     def on_resize(self, event: events.Resize) -> None:
         self._drawn = None
-        self.redraw()
-
-    def on_show(self) -> None:
         self.redraw()

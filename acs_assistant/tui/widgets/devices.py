@@ -58,9 +58,6 @@ class DeviceTable(Vertical):
         """Draws again next time: the theme changed."""
         self._shown = None
 
-    def on_show(self) -> None:
-        self.redraw()
-
     def on_data_table_row_highlighted(self) -> None:
         self._detail()
 

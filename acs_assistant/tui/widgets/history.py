@@ -69,9 +69,6 @@ class HistoryTree(Tree[int]):
         """Draws again next time: the theme changed."""
         self._drawn = ()
 
-    def on_show(self) -> None:
-        self.redraw()
-
     def _update_labels(self, turns: list[Turn], on_path: set[int]) -> None:
         for turn in turns:
             if turn.id in self._by_turn:

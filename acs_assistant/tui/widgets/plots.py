@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-from textual.app import ComposeResult
+from textual.app import ComposeResult, RenderResult
 from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
+from textual_hires_canvas import Canvas
 from textual_plot import HiResMode, PlotWidget
 from textual_plot.axis_formatter import AxisFormatter, NumericAxisFormatter
 
@@ -83,8 +84,8 @@ class Chart:
     title: str
     curves: tuple[Curve, ...]
     caption: str
-    x: AxisFormatter
-    y: AxisFormatter
+    x: AxisFormatter = field(compare=False)
+    y: AxisFormatter = field(compare=False)
     lower: tuple[Curve, ...] = ()
     marks: tuple[float, ...] = ()
     xlimits: tuple[float, float] | None = None
@@ -92,13 +93,34 @@ class Chart:
 
 
 class _Plot(PlotWidget, can_focus=False):
-    """Keys belong to the screen, so the plot never takes the focus."""
+    """Keys belong to the screen, so the plot never takes the focus.
+
+    The widget draws again at every layout of the screen; here only for new data or another size.
+    """
+
+    _stamp = 0
+    _drawn_for: object = None
 
     def on_mount(self) -> None:
         super().on_mount()
         self.margin_top = 0
         self.margin_bottom = 1
         self.margin_left = 8
+
+    def touch(self) -> None:
+        """There is something new to draw."""
+        self._stamp += 1
+
+    def notify_style_update(self) -> None:
+        self.touch()
+        super().notify_style_update()
+
+    def render(self) -> RenderResult:
+        wanted = (self._stamp, self.size, *(canvas.size for canvas in self.query(Canvas)))
+        if wanted != self._drawn_for:
+            self._drawn_for = wanted
+            return super().render()
+        return ""
 
 
 class Plot(Vertical):
@@ -136,6 +158,7 @@ class Plot(Vertical):
         self._chart = None
 
     def _draw(self, plot: _Plot, chart: Chart, curves: tuple[Curve, ...]) -> None:
+        plot.touch()
         plot.clear()
         plot.set_x_formatter(chart.x)
         plot.set_y_formatter(chart.y)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
@@ -176,8 +178,9 @@ class Reasoning(VerticalScroll):
         """Opens every entry when any is folded; else folds them all."""
         entries = list(self.query(Entry))
         fold = not any(entry.folded for entry in entries)
-        for entry in entries:
+        for entry in reversed(entries):
             await self._toggle(entry, fold)
+            await asyncio.sleep(0)  # keys that wait come in between
 
     async def open_turn(self, turn: Turn | None) -> None:
         """Opens one turn's entry and brings it into view."""
