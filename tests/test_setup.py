@@ -70,6 +70,31 @@ def test_missing_compiler_is_named_before_anything_is_built(checkout: Path) -> N
     assert not (checkout / ".venv").exists()
 
 
+def _script(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def test_root_has_it_installed_with_apt_after_an_update_when_lists_are_empty(
+    checkout: Path,
+) -> None:
+    tools = checkout / "bin"
+    (tools / "id").unlink()
+    _script(tools / "id", "echo 0")
+    log = checkout / "apt.log"
+    _script(tools / "apt-get", f'echo "$@" >>{log}\ngrep -q update {log}')
+    real = os.path.realpath(sys.executable)
+    _script(tools / "python", f'[ "$1" = -m ] && exit 9\nexec {real} "$@"')
+
+    done = _setup(checkout, PYTHON=str(tools / "python"))
+
+    asked = log.read_text().splitlines()
+    assert [line.split()[0] for line in asked] == ["install", "update", "install"]
+    assert asked[0] == asked[2] == "install -y --no-install-recommends build-essential"
+    assert "[2/5] virtual environment" in done.stdout, "it went on"
+    assert done.returncode == 9, "and stopped where this python does"
+
+
 def test_tests_also_want_the_ngspice_program(checkout: Path) -> None:
     done = _setup(checkout, "test", PYTHON=os.path.realpath(sys.executable))
     assert done.returncode == 1
@@ -78,8 +103,7 @@ def test_tests_also_want_the_ngspice_program(checkout: Path) -> None:
 
 def test_an_old_python_is_not_taken(checkout: Path) -> None:
     old = checkout / "bin" / "python3"
-    old.write_text("#!/bin/sh\nexit 1\n")
-    old.chmod(0o755)
+    _script(old, "exit 1")
     assert "no Python 3.11 or newer" in _setup(checkout).stderr
 
 
