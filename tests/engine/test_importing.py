@@ -154,6 +154,31 @@ def test_sizes_passed_to_the_instance_are_the_reference(files: Path) -> None:
     assert reference["wload"] == 1e-6
 
 
+def test_altered_states_become_testbenches_of_their_own(files: Path) -> None:
+    commands = """ac dec 10 10 1G
+meas ac gain_light find vdb(out) at=10
+let lost = gain_light - dc_gain
+alter Cl = 5p
+ac dec 10 10 1G
+meas ac gain_heavy find vdb(out) at=10
+foreach c 1p 2p
+alter cl $c
+meas ac gain_loop find vdb(out) at=10
+end
+alter @m1[w]=3
+meas ac gain_lost_track find vdb(out) at=10
+"""
+    write(files, benches__TB_ac_dot_cir=BENCH.replace("ac dec 10 10 1G\n", commands))
+    made = take(files)
+    where = {metric.name: metric.testbench for metric in made.circuit.metrics}
+    assert where["gain_light"] == where["lost"] == "ac" and where["gain_heavy"] == "ac_2"
+    assert "gain_loop" not in where and "gain_lost_track" not in where
+    assert "late_gain" not in where, "it was measured after a change that is lost"
+    assert "cl out 0 5p" in (files / "out" / "tb_ac_2.spice").read_text().replace("{load}", "5p")
+    dropped = "\n".join(made.dropped)
+    assert "loops are not supported" in dropped and "alter @m1[w]=3" in dropped
+
+
 def test_a_file_that_is_elsewhere_can_be_given(files: Path) -> None:
     (files / "variables" / "amp.par").rename(files / "amp.par")
     with pytest.raises(CircuitError, match=r"TB_ac.cir:3: includes '../variables/amp.par'"):

@@ -13,7 +13,7 @@ from acs_assistant.engine.importing.expressions import (
     replace_names,
     value_of,
 )
-from acs_assistant.engine.importing.files import Report, Source, Subcircuit
+from acs_assistant.engine.importing.files import Report, Section, Source, Subcircuit
 from acs_assistant.engine.importing.netlist import Netlist
 from acs_assistant.errors import CircuitError, nearest
 from acs_assistant.sim.expressions import parse_number
@@ -77,7 +77,7 @@ def _substitute(circuit: Subcircuit, benches: Sequence[Source], report: Report) 
     for bench in benches:
         for number, line in enumerate(bench.cards):
             words = _instance(line)
-            if not words or words[-1] in bench.subcircuits or words[-1] == circuit.name:
+            if not words or words[-1] == circuit.name:
                 continue
             if len(words) - 2 == len(circuit.ports):
                 text = re.sub(rf"(?<!\S){re.escape(words[-1])}(?!\S)", circuit.name, line.text)
@@ -94,8 +94,8 @@ def _instance(line: Line) -> list[str]:
     return [word for word in split_words(line.text) if "=" not in word]
 
 
-def read_bench(source: Source, made: Netlist, report: Report) -> Bench:
-    """The testbench in the folder's form.
+def read_benches(source: Source, made: Netlist, report: Report) -> list[Bench]:
+    """One testbench file in the folder's form: a testbench for each of its sections.
 
     Raises:
         CircuitError: It does not instantiate the circuit, or has no analysis.
@@ -106,7 +106,8 @@ def read_bench(source: Source, made: Netlist, report: Report) -> Bench:
             f"does not instantiate '{made.circuit}'; it has: {', '.join(used) or 'no X cards'}.",
             file=f"{source.name}",
         )
-    if not source.analyses:
+    sections = [section for section in source.sections if section.analyses]
+    if not sections:
         raise CircuitError(
             "has no analysis (op, dc, ac, tran, noise).",
             hint="Add one, such as .ac dec 20 1 1g",
@@ -117,20 +118,45 @@ def read_bench(source: Source, made: Netlist, report: Report) -> Bench:
         for name, value in {**made.definitions, **source.parameters}.items()
         if name not in made.parameters
     }
-    cards = list(source.cards)
+    return [
+        _bench(source, section, made, dict(fixed), report, number)
+        for number, section in enumerate(sections, start=1)
+    ]
+
+
+def _bench(
+    source: Source,
+    section: Section,
+    made: Netlist,
+    fixed: dict[str, str],
+    report: Report,
+    number: int,
+) -> Bench:
+    cards = [_altered(line, section.values) for line in source.cards]
     supply = _condition(cards, fixed, "supply", report)
     load = _condition(cards, fixed, "load", report)
-    keep = frozenset({"supply", "load", *made.parameters})
-    text = _text(source, made, cards, fixed, supply, load, keep)
+    name = _bench_name(source.name)
     return Bench(
-        _bench_name(source.name),
-        text,
-        tuple(source.measures),
+        name if number == 1 else f"{name}_{number}",
+        _text(source, section, made, cards, fixed, supply, load),
+        tuple(section.measures),
         supply,
         load,
         source.temperature,
         source.corner,
     )
+
+
+def _altered(line: Line, values: Mapping[str, str]) -> Line:
+    """The card with the value that an ``alter`` command gave it."""
+    words = split_words(line.text)
+    value = values.get(words[0])
+    if value is None:
+        return line
+    place = next((i for i, w in enumerate(words) if i >= 3 and w not in ("dc", "ac")), None)
+    key = words[place].partition("=")[0] + "=" if place and "=" in words[place] else ""
+    changed = words if place is None else [*words[:place], f"{key}{value}", *words[place + 1 :]]
+    return Line(" ".join(changed), line.file, line.number)
 
 
 def _bench_name(stem: str) -> str:
@@ -188,20 +214,22 @@ def _with_condition(line: Line, written: str, condition: str) -> Line:
 
 def _text(
     source: Source,
+    section: Section,
     made: Netlist,
     cards: Sequence[Line],
     fixed: Mapping[str, str],
     supply: float | None,
     load: float | None,
-    keep: frozenset[str],
 ) -> str:
+    keep = frozenset({"supply", "load", *made.parameters})
+    measured = frozenset(line.text.split()[2] for line in section.measures)
+
     def change(expression: str) -> str:
         return replace_names(expression, made.micro)
 
     def written_out(expression: str) -> str:
         return change(inlined(expression, fixed, keep | measured))
 
-    measured = frozenset(line.text.split()[2] for line in source.measures if len(line.text) > 2)
     known = {**fixed, **dict.fromkeys(made.parameters, "")}
     lines = [f"* {source.name}: imported"]
     if made.pdk == "sky130":
@@ -216,9 +244,9 @@ def _text(
     lines += [f".param {name}={{{written_out(value)}}}" for name, value in fixed.items()]
     lines.append(f".temp {source.temperature or '27'}")
     lines += [_card(line, made, change, known) for line in cards]
-    for line in (*source.other, *source.analyses):
+    for line in (*source.other, *section.analyses):
         lines.append(replace_in_line(line.text, written_out, known))
-    for line in source.measures:
+    for line in section.measures:
         lines.append(replace_in_line(line.text, written_out, fixed))
     return "\n".join([*lines, ".end"]) + "\n"
 

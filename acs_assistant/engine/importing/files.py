@@ -18,7 +18,12 @@ _PDK_FILE = re.compile(
     r"sky130|libs\.tech|libs\.ref|[/\\](corners?|models?|mosfet_model)[/\\]|\.l$", re.IGNORECASE
 )
 _CORNER = re.compile(r"(?:^|[/\\_.])(tt|ff|ss|fs|sf)(?=$|[/\\_.])", re.IGNORECASE)
-_QUIET = frozenset({"run", "op", "set", "unset", "destroy", "reset", "save", "option", "options"})
+_QUIET = frozenset({"run", "set", "unset", "destroy", "save", "option", "options"})
+_LOOPS = frozenset({"while", "foreach", "repeat", "dowhile", "if"})
+_CHANGES = frozenset({"alter", "altermod", "alterparam", "reset"})
+_ALTER = re.compile(
+    r"alter\s+(?P<device>[\w.]+)(?:\s+(?:dc|ac)?\s*=?\s*|\s*=\s*)(?P<value>[^\s=\[\]]+)$"
+)
 _SHOWN = frozenset({".save", ".print", ".plot", ".probe", ".four", ".width", ".title", ".end"})
 
 
@@ -46,13 +51,27 @@ class Subcircuit:
 
 
 @dataclass(slots=True)
+class Section:
+    """Analyses and measurements between two ``alter`` commands.
+
+    Attributes:
+        values: Value of each altered element, by name.
+    """
+
+    values: dict[str, str] = field(default_factory=dict)
+    analyses: list[Line] = field(default_factory=list)
+    measures: list[Line] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Source:
     """One file with everything that it includes, sorted by what it is.
 
     Attributes:
         parameters: Top-level ``.param`` lines, the last of a name.
         cards: Top-level elements.
-        analyses: Analyses as dot cards, also those of a ``.control`` block.
+        sections: Analyses as dot cards, also those of a ``.control`` block; a section for every
+            state that ``alter`` commands make of the circuit.
         other: ``.ic``, ``.nodeset``, ``.options``, ``.global``.
         corner: The section that a device library was asked for; empty without one.
     """
@@ -62,8 +81,7 @@ class Source:
     parameters: dict[str, str] = field(default_factory=dict)
     models: list[Line] = field(default_factory=list)
     cards: list[Line] = field(default_factory=list)
-    analyses: list[Line] = field(default_factory=list)
-    measures: list[Line] = field(default_factory=list)
+    sections: list[Section] = field(default_factory=lambda: [Section()])
     other: list[Line] = field(default_factory=list)
     temperature: str = ""
     corner: str = ""
@@ -84,12 +102,13 @@ def read_source(path: Path, report: Report, given: Mapping[str, Path], *, title:
     lines = _expand(path, source, report, given, title, frozenset())
     inside: Subcircuit | None = None
     control = False
+    commands = _Commands(source, report)
     for line in lines:
         first, _, rest = line.text.partition(" ")
         if first in (".control", ".endc"):
             control = first == ".control"
         elif control:
-            _command(line, source, report)
+            commands.take(line)
         elif first in (".subckt", ".macro"):
             if inside is not None:
                 raise line.error("a subcircuit inside a subcircuit cannot be imported.")
@@ -122,25 +141,71 @@ def _top(line: Line, first: str, rest: str, source: Source, report: Report) -> N
     elif first == ".temp":
         source.temperature = rest.strip()
     elif first.removeprefix(".") in ANALYSES:
-        source.analyses.append(line)
+        source.sections[0].analyses.append(line)
     elif first in _MEASURES:
-        source.measures.append(line)
+        source.sections[0].measures.append(line)
     elif first in (".ic", ".nodeset", ".option", ".options", ".global"):
         source.other.append(line)
     elif first not in _SHOWN:
         report.drop(line, "this card is not supported")
 
 
-def _command(line: Line, source: Source, report: Report) -> None:
-    """One line of a ``.control`` block: analyses and measurements stay, as dot cards."""
-    first = line.text.split(None, 1)[0]
-    if first in ANALYSES:
-        source.analyses.append(Line(f".{line.text}", line.file, line.number))
-        report.changed.append(f"{line.file}:{line.number}: '{line.text}' is a card now")
-    elif first in _MEASURES:
-        source.measures.append(Line(f".{line.text.lstrip('.')}", line.file, line.number))
-    elif first not in _QUIET:
-        report.drop(line, "a command, not part of the circuit")
+class _Commands:
+    """A ``.control`` block: analyses and measurements become cards, ``alter`` a new section."""
+
+    def __init__(self, source: Source, report: Report) -> None:
+        self._source = source
+        self._report = report
+        self._depth = 0
+        self._lost = False
+
+    def take(self, line: Line) -> None:
+        section = self._source.sections[-1]
+        first = line.text.split(None, 1)[0]
+        if first in _LOOPS or (self._depth and first == "end"):
+            self._depth += 1 if first in _LOOPS else -1
+            self._report.drop(line, "loops are not supported")
+        elif self._depth:
+            self._report.drop(line, "inside a loop")
+        elif first in _CHANGES:
+            self._change(line)
+        elif self._lost and first in ANALYSES | _MEASURES:
+            self._report.drop(line, "after a change of the circuit that cannot be imported")
+        elif first in ANALYSES:
+            section.analyses.append(Line(f".{line.text}", line.file, line.number))
+            self._report.changed.append(f"{line.file}:{line.number}: '{line.text}' is a card now")
+        elif first in _MEASURES:
+            section.measures.append(Line(f".{line.text.lstrip('.')}", line.file, line.number))
+        elif first == "let" and section.measures:
+            self._formula(line, section)
+        elif first not in _QUIET:
+            self._report.drop(line, "a command, not part of the circuit")
+
+    def _change(self, line: Line) -> None:
+        match = _ALTER.match(line.text)
+        cards = {card.text.split(None, 1)[0] for card in self._source.cards}
+        if match is None or match["device"] not in cards:
+            self._lost = self._lost or not line.text.startswith("reset")
+            self._report.drop(line, "this change of the circuit is not supported")
+            return
+        section = self._source.sections[-1]
+        if section.analyses:
+            section = Section(dict(section.values))
+            self._source.sections.append(section)
+        section.values[match["device"]] = match["value"]
+        self._report.changed.append(f"{line.file}:{line.number}: '{line.text}' is a testbench now")
+
+    def _formula(self, line: Line, section: Section) -> None:
+        """``let x = formula`` of measured figures is a ``.meas`` with that formula."""
+        name, equals, formula = line.text.removeprefix("let").partition("=")
+        measured = {card.text.split()[2] for card in section.measures}
+        read = set(re.findall(r"(?<![\w.])[a-z_]\w*", formula))
+        if equals and read and read <= measured:
+            kind = section.measures[-1].text.split()[1]
+            text = f".meas {kind} {name.strip()} param='{formula.strip()}'"
+            section.measures.append(Line(text, line.file, line.number))
+        else:
+            self._report.drop(line, "a formula of something that is not measured")
 
 
 def _open(line: Line) -> Subcircuit:

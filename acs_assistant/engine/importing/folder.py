@@ -12,7 +12,7 @@ from pathlib import Path
 from acs_assistant.atomic import write_text
 from acs_assistant.domain import Circuit, Evaluation, Task
 from acs_assistant.engine.evaluate import evaluate
-from acs_assistant.engine.importing.benches import Bench, choose_circuit, read_bench
+from acs_assistant.engine.importing.benches import Bench, choose_circuit, read_benches
 from acs_assistant.engine.importing.files import Report, read_source
 from acs_assistant.engine.importing.metrics import MetricGuess, guess_metric
 from acs_assistant.engine.importing.netlist import Netlist, make_netlist
@@ -78,7 +78,7 @@ def import_circuit(
     benches = [read_source(path, report, given, title=True) for path in testbenches]
     subcircuit = choose_circuit(source, benches, name, report)
     made = make_netlist(subcircuit, [source, *extra], benches, report)
-    sheets = [read_bench(bench, made, report) for bench in benches]
+    sheets = [sheet for bench in benches for sheet in read_benches(bench, made, report)]
     return _write(out, made, sheets, source.name, report, simulator)
 
 
