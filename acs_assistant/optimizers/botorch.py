@@ -15,6 +15,7 @@ budgets are in the hundreds.
 
 from __future__ import annotations
 
+import statistics
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ from acs_assistant.optimizers.sobol import sobol_points
 from acs_assistant.optimizers.space import DesignSpace, Outcome, outcome
 
 _LENGTH, _LENGTH_MIN, _LENGTH_MAX = 0.8, 0.5**7, 1.6
+_LENGTH_TOLD = 0.2  # when earlier points were handed over: their best is to be refined
 _SUCCESS_TOLERANCE = 3
 _ADAM_STEPS = 50  # as in the TuRBO paper's own code
 
@@ -85,7 +87,8 @@ class _TrustRegion:
 class TrustRegionOptimizer:
     """TuRBO-1 on the single figure ``Outcome.loss``: specs count through the score.
 
-    Points told before a first proposal replace as much of the first design.
+    Points told before a first proposal replace as much of the first design, and the trust region
+    starts around the best of them, smaller than it does in an unknown box.
     """
 
     name = "turbo"
@@ -100,6 +103,7 @@ class TrustRegionOptimizer:
         self._candidates: Any = SobolEngine(d, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
         self._history: list[tuple[tuple[float, ...], Outcome]] = []
         self._region = self._new_region()
+        self._started = False
         self._asked: dict[str, float] | None = None
         self._start = 0  # earlier points belong to regions that have been given up
 
@@ -111,6 +115,9 @@ class TrustRegionOptimizer:
         return self._history[self._start :]
 
     def ask(self) -> Sizing:
+        if self._history and not self._started:
+            self._region.length = _LENGTH_TOLD
+        self._started = True
         if len(self._local) < self._design:
             return self._space.from_unit(next(self._first))
         with _one_thread(), torch.random.fork_rng(devices=[]):
@@ -144,7 +151,7 @@ class TrustRegionOptimizer:
 
     def _propose(self) -> torch.Tensor:
         x = self._points()
-        y = torch.tensor([[-r.loss] for _, r in self._local], dtype=torch.double)
+        y = -torch.tensor(self._targets(), dtype=torch.double).unsqueeze(-1)
         model = _fit(x, y)
         # TuRBO's box is longer where the model is smoother, at equal volume.
         weights = model.covar_module.base_kernel.lengthscale.squeeze().detach()
@@ -156,6 +163,20 @@ class TrustRegionOptimizer:
                 candidates, num_samples=1
             )
         return chosen.squeeze(0)
+
+    def _targets(self) -> list[float]:
+        """What the model learns: the loss, its step at the first success made no larger than its
+        spread, since a step as high as the score's whole range would hide everything else.
+        """
+        losses = [r.loss for _, r in self._local]
+        unmet = [loss for loss in losses if loss > 0]
+        met = [loss for loss in losses if loss <= 0]
+        if not met or not unmet:
+            return losses
+        spread = statistics.pstdev(unmet) or min(unmet)
+        best, worst = min(met), max(met)
+        reach = (worst - best) or 1.0
+        return [x if x > 0 else -spread * (0.5 + 0.5 * (worst - x) / reach) for x in losses]
 
     def _candidate_count(self, d: int) -> int:
         return min(5000, max(2000, 200 * d))
