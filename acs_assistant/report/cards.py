@@ -41,13 +41,22 @@ class Bench:
     Attributes:
         body: Every card and comment, the netlist included, in the file's order.
         libraries: (file, section) of ``.lib`` lines.
-        measures: Its ``.meas`` cards as commands of a ``.control`` block.
+        measures: Its ``.meas`` cards as commands of a ``.control`` block; each leaves a vector of
+            its name in the plot ``const``.
+        parameters: Every ``.param`` name of its own, lower case.
     """
 
     testbench: Testbench
     body: list[str] = field(default_factory=list)
     libraries: list[tuple[str, str]] = field(default_factory=list)
     measures: list[str] = field(default_factory=list)
+    parameters: set[str] = field(default_factory=set)
+
+    def spoken(self, expression: str) -> str:
+        """An expression of parameters as a vector that the ``.control`` block may name."""
+        name = f"acs_{self.testbench.name}_{sum('.csparam' in line for line in self.body) + 1}"
+        self.body.append(f".csparam {name}={{{expression}}}")
+        return name
 
 
 def read_bench(circuit: Circuit, testbench: Testbench, given: Collection[str]) -> Bench:
@@ -63,7 +72,10 @@ def read_bench(circuit: Circuit, testbench: Testbench, given: Collection[str]) -
     bench = Bench(testbench)
     title, *cards = _split(testbench.text, testbench.path)
     bench.body.append(f"* {title.written[0].lstrip('* ')}")
-    _take(bench, circuit, cards, given, {testbench.path.name})
+    measures: list[Card] = []
+    _take(bench, measures, circuit, cards, given, {testbench.path.name})
+    for card in measures:
+        bench.measures += _measure(bench, card, {*given, *bench.parameters})
     return bench
 
 
@@ -87,7 +99,12 @@ def by_line(lines: list[str]) -> list[str]:
 
 
 def _take(
-    bench: Bench, circuit: Circuit, cards: list[Card], given: Collection[str], seen: set[str]
+    bench: Bench,
+    measures: list[Card],
+    circuit: Circuit,
+    cards: list[Card],
+    given: Collection[str],
+    seen: set[str],
 ) -> None:
     for card in cards:
         keyword = card.keyword
@@ -100,19 +117,41 @@ def _take(
                 line=card.line,
             )
         if keyword.startswith(".param"):
+            bench.parameters |= {name.lower() for name in _assignments(card.rest)}
             bench.body += _without(card, given)
         elif keyword in _INCLUDES:
             name = _unquoted(card.rest)
             if name not in seen:
                 seen.add(name)
-                _take(bench, circuit, _included(circuit, name, card), given, seen)
+                _take(bench, measures, circuit, _included(circuit, name, card), given, seen)
         elif keyword == ".lib":
             bench.libraries.append(_library(card))
         elif keyword in (".meas", ".measure"):
-            kind = card.rest.split()[0].lower()
-            bench.measures += [f"setplot {kind}1", f"meas {card.rest}"]
+            measures.append(card)
         elif keyword not in _DROPPED:
             bench.body += card.written
+
+
+def _measure(bench: Bench, card: Card, parameters: Collection[str]) -> list[str]:
+    """A ``.meas`` card as commands. ``param=`` becomes a ``let``, which commands know instead."""
+    words = card.rest.split(maxsplit=2)
+    if len(words) < 3:
+        raise CircuitError(
+            "this .meas names no analysis, result and condition.", file=card.file, line=card.line
+        )
+    kind, name, what = words[0].lower(), words[1].lower(), words[2]
+    derived = re.fullmatch(r"param\s*=\s*(.*)", what, re.IGNORECASE)
+    if derived:
+        expression = re.sub(
+            r"\b[a-z_]\w*\b(?!\s*\()",
+            lambda word: bench.spoken(word.group()) if word.group() in parameters else word.group(),
+            derived.group(1).strip("'\"{} ").lower(),
+        )
+        command = f"let {name} = {expression}"
+    else:
+        told = _EXPRESSION.sub(lambda part: f"$&{bench.spoken(part.group()[1:-1])}", what)
+        command = f"meas {kind} {name} {told}"
+    return [f"setplot {kind}1", command, "setplot const", f"let {name} = {kind}1.{name}"]
 
 
 def _included(circuit: Circuit, name: str, card: Card) -> list[Card]:

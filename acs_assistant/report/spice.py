@@ -24,6 +24,7 @@ MeasureScript = Callable[[Metric], Sequence[str]]
 """Lines of a ``.control`` block, after the analyses, that print a metric as ``name = value``.
 
 They name the plot they read as ngspice numbers it when the testbench runs alone (``setplot ac1``).
+The deck writes those of ``.meas`` results itself.
 """
 
 
@@ -151,8 +152,17 @@ def _parameter_lines(circuit: Circuit, given: dict[str, str]) -> list[str]:
 
 
 def _run(circuit: Circuit, bench: Bench, script: MeasureScript) -> list[str]:
-    metrics = [m for m in circuit.metrics if m.testbench == bench.testbench.name]
-    return ["run", *bench.measures, *(line for metric in metrics for line in script(metric))]
+    lines = ["run", *bench.measures]
+    for metric in circuit.metrics:
+        if metric.testbench != bench.testbench.name:
+            continue
+        if metric.measure == "meas":
+            source = str(metric.arguments.get("name", metric.name)).lower()
+            renamed = [] if source == metric.name else [f"let {metric.name} = {source}"]
+            lines += ["setplot const", *renamed, f"print {metric.name}"]
+        else:
+            lines += script(metric)
+    return lines
 
 
 def _models(circuit: Circuit, bench: Bench, library: Path, corner: str) -> list[str]:

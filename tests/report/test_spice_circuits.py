@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from acs_assistant.domain import Circuit, Conditions, Metric
+from acs_assistant.domain import Circuit, Conditions
 from acs_assistant.library import load_circuit
 from acs_assistant.report.spice import deck
 from acs_assistant.sim import make_simulator
-from acs_assistant.sim.measures import script
+from acs_assistant.sim.exporting import measure_script
 from acs_assistant.sim.pdk import find_pdk
 from acs_assistant.sim.port import SimulationRequest
 from tests.report.test_spice import ngspice
@@ -39,13 +39,9 @@ def test_the_deck_measures_what_the_simulator_does(name: str, other: bool, tmp_p
     finally:
         simulator.close()
     assert measured.status == "ok" and not measured.error
-    extra = {"area": measured.metrics["area"]}
-
-    def lines(metric: Metric) -> list[str]:
-        return script(metric, extra)
-
+    script = measure_script(circuit, sizing, conditions)
     path = tmp_path / f"{name}.spice"
-    path.write_text(deck(circuit, sizing, conditions, find_pdk("sky130").library, lines))
+    path.write_text(deck(circuit, sizing, conditions, find_pdk("sky130").library, script))
     printed = ngspice(path, tmp_path)
     assert {metric.name for metric in circuit.metrics} <= set(printed)
     for metric_name, value in measured.metrics.items():
