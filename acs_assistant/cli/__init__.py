@@ -19,6 +19,7 @@ _GROUPS = {
     "bench": ("acs_assistant.cli.bench", "Compare proposers on a file of tasks."),
     "circuits": ("acs_assistant.cli.circuits", "List, show and check circuits."),
     "doctor": ("acs_assistant.cli.doctor", "Say what is installed and what mends the rest."),
+    "gmid": ("acs_assistant.cli.gmid", "gm/Id charts of the PDK's transistors, as numbers."),
     "models": ("acs_assistant.cli.models", "List and show language models."),
     "pdk": ("acs_assistant.cli.pdk", "Install and list device models."),
     "serve": ("acs_assistant.cli.serve", "The terminal interface in a browser, on localhost."),

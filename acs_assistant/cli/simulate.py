@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from acs_assistant.cli.output import json_option, print_json, progress, say, table
+from acs_assistant.cli.output import json_option, print_json, say, table
 from acs_assistant.errors import InputError
 
 if TYPE_CHECKING:
     from acs_assistant.domain import Circuit, Measurement, Score, Task
-    from acs_assistant.sim.port import Simulator
 
 
 @click.command()
@@ -33,6 +30,10 @@ if TYPE_CHECKING:
               help="Draw process and mismatch N times and report the yield.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True,
               help="Seed of the Monte-Carlo draws.")  # fmt: skip
+@click.option("--pvt", is_flag=True,
+              help="All corners at supply -10 %, 0, +10 % and -40, 27, 125 C.")  # fmt: skip
+@click.option("--sensitivities", is_flag=True,
+              help="How much each metric moves with each parameter.")  # fmt: skip
 @json_option
 def simulate(
     circuit: str,
@@ -44,9 +45,12 @@ def simulate(
     load: str | None,
     monte_carlo: int | None,
     seed: int,
+    pvt: bool,
+    sensitivities: bool,
     as_json: bool,
 ) -> None:
     """Simulate CIRCUIT (a name or a folder) in all its testbenches."""
+    from acs_assistant.cli import variation
     from acs_assistant.cli.compose import make_simulator
     from acs_assistant.cli.tasks import make_task
     from acs_assistant.library import load_circuit
@@ -61,17 +65,27 @@ def simulate(
     started = time.monotonic()
     try:
         measurement = simulator.simulate(request)
-        samples = _draw(simulator, request, monte_carlo, seed) if monte_carlo else []
+        judged = score(task.specs, [measurement])
+        more: dict[str, Any] = {}
+        if pvt:
+            more["pvt"] = variation.pvt(simulator, task, request.sizing)
+        if monte_carlo:
+            more["monte_carlo"] = variation.monte_carlo(
+                simulator, task, request.sizing, monte_carlo, seed
+            )
+        if sensitivities:
+            more["sensitivities"] = variation.sensitivities(simulator, task, request.sizing)
     finally:
         simulator.close()
-    judged = score(task.specs, [measurement])
-    document = _document(task, request.sizing, measurement, judged, time.monotonic() - started)
-    if monte_carlo:
-        document["monte_carlo"] = _spread(task, samples, seed)
+    seconds = time.monotonic() - started
+    document = _document(task, request.sizing, measurement, judged, seconds) | more
     if as_json:
         print_json(document)
-    else:
-        _print(task, measurement, judged, document)
+        return
+    _print(task, measurement, judged, document)
+    for name, print_part in variation.PARTS.items():
+        if name in more:
+            print_part(loaded, more[name])
 
 
 def _sizing(circuit: Circuit, texts: Sequence[str]) -> dict[str, float]:
@@ -93,56 +107,6 @@ def _sizing(circuit: Circuit, texts: Sequence[str]) -> dict[str, float]:
             hint=f"Add: --set {missing[0]}=VALUE",
         )
     return circuit.snap(sizing)
-
-
-def _draw(simulator: Simulator, request: Any, count: int, seed: int) -> list[Measurement]:
-    requests = [
-        replace(request, mismatch_seed=(seed * 1_000_003 + draw) & 0x7FFFFFFF)
-        for draw in range(count)
-    ]
-    samples: dict[int, Measurement] = {}
-    for index, measurement in simulator.map(requests):
-        samples[index] = measurement
-        if len(samples) % max(count // 10, 1) == 0:
-            progress(f"  {len(samples)} of {count} draws")
-    return [samples[index] for index in range(count)]
-
-
-def _spread(task: Task, samples: Sequence[Measurement], seed: int) -> dict[str, Any]:
-    """Yield with its 95 % interval (Wilson), and each metric's spread over the draws that ran."""
-    from acs_assistant.scoring import score
-
-    passed = sum(score(task.specs, [sample]).met for sample in samples)
-    metrics: dict[str, dict[str, float]] = {}
-    for metric in task.circuit.metrics:
-        values = [
-            value
-            for sample in samples
-            if math.isfinite(value := sample.metrics.get(metric.name, math.nan))
-        ]
-        if values:
-            metrics[metric.name] = {
-                "mean": statistics.fmean(values),
-                "std": statistics.stdev(values) if len(values) > 1 else 0.0,
-                "min": min(values),
-                "max": max(values),
-            }
-    return {
-        "samples": len(samples),
-        "failed": sum(sample.status == "failed" for sample in samples),
-        "seed": seed,
-        "yield": passed / len(samples),
-        "yield_interval": list(_wilson(passed, len(samples))),
-        "metrics": metrics,
-    }
-
-
-def _wilson(passed: int, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson, J. Am. Stat. Assoc. 22 (1927) 209: holds also for yields near 0 and 1."""
-    share = passed / count
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count**2)) / (1 + z * z / count)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _document(
@@ -214,26 +178,3 @@ def _print(task: Task, measurement: Measurement, judged: Score, document: dict[s
             for d in measurement.devices
         ]
         say("\n" + table(rows, ("device", "region", "Id", "gm", "gds", "Vds", "Vdsat", "gm/Id")))
-    if "monte_carlo" in document:
-        _print_spread(circuit, document["monte_carlo"])
-
-
-def _print_spread(circuit: Circuit, spread: dict[str, Any]) -> None:
-    from acs_assistant.cli.tasks import quantity
-
-    low, high = spread["yield_interval"]
-    say(
-        f"\nYield {spread['yield']:.1%} of {spread['samples']} draws, "
-        f"95 % interval {low:.1%} to {high:.1%}; {spread['failed']} failed."
-    )
-    rows = [
-        [
-            name,
-            *(
-                quantity(figures[k], circuit.metric(name).unit)
-                for k in ("mean", "std", "min", "max")
-            ),
-        ]
-        for name, figures in spread["metrics"].items()
-    ]
-    say(table(rows, ("metric", "mean", "std", "min", "max")))

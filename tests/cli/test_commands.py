@@ -84,6 +84,29 @@ def test_monte_carlo_repeats_from_its_seed(command: Command) -> None:
     assert spread["metrics"]["offset"]["std"] > 0
 
 
+def test_pvt_and_sensitivities(command: Command) -> None:
+    done = command("simulate", "ota_5t", "--pvt", "--sensitivities", "--json").document
+    points, worst = done["pvt"]["points"], {w["metric"]: w for w in done["pvt"]["worst"]}
+    assert len(points) == 45 and {p["corner"] for p in points} == {"tt", "ff", "ss", "fs", "sf"}
+    lowest = min(p["metrics"]["gbw"] for p in points if "gbw" in p["metrics"])
+    assert worst["gbw"]["value"] is None or worst["gbw"]["value"] == lowest
+    relative = done["sensitivities"]["relative"]
+    assert relative["power"]["i_bias"] == pytest.approx(1.0, abs=0.2)
+    assert relative["gbw"]["i_bias"] > 0
+
+
+def test_gmid_charts(command: Command) -> None:
+    assert "sky130_fd_pr__nfet_01v8" in command("gmid", "--json").document
+    done = command("gmid", "nfet_01v8", "--length", "500n", "--gm-id", "10", "--gm-id", "18",
+                   "--json").document  # fmt: skip
+    strong, weak = done["points"]
+    assert strong["current_density"] > 3 * weak["current_density"]
+    assert strong["transit_frequency"] > weak["transit_frequency"]
+    assert "gm/gds" in command("gmid", "nfet_01v8", "--length", "1u").out
+    refused = command("gmid", "nfet_01v9")
+    assert refused.status == 2 and "Did you mean" in refused.err
+
+
 def test_solve_document_and_the_session_it_leaves(command: Command) -> None:
     done = command(
         "solve", "ota_5t", "--proposer", "tpe", "--budget", "4", "--seed", "5", "--json",

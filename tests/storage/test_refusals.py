@@ -70,8 +70,8 @@ def test_a_read_only_folder_is_named() -> None:
         folder.chmod(0o555)
         path.chmod(0o444)
         # The superuser may write anywhere, so nobody makes the attempt.
-        before = "Store.memory().create_session(TASK, title=str(), proposer=str(), budget=1, seed=1)"
-        done = attempt(path, f"{before}; os.geteuid() or os.setuid(65534)")
+        first = "Store.memory().create_session(TASK, title=str(), proposer=str(), budget=1, seed=1)"
+        done = attempt(path, f"{first}; os.geteuid() or os.setuid(65534)")
         folder.chmod(0o755)
         path.chmod(0o644)
         assert done.returncode == 2, done.stderr
