@@ -13,6 +13,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -267,6 +268,11 @@ def _run_all(todo: list[Job], bench: Bench, make_services: MakeServices) -> Iter
             try:
                 for future in as_completed(futures):
                     yield future.result()
+            except BrokenProcessPool:
+                raise InternalError(
+                    "a worker process of the benchmark was killed, perhaps for want of memory.",
+                    hint="Start it again with fewer --workers: finished runs are kept.",
+                ) from None
             finally:
                 for future in futures:
                     future.cancel()

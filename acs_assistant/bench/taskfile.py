@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from acs_assistant.atomic import write_text
-from acs_assistant.domain import CORNERS, Circuit, Corner, Relation, Sizing, Spec, Task
+from acs_assistant.domain import Circuit, Corner, Relation, Sizing, Spec, Task
 from acs_assistant.errors import InputError
 
 Level = Literal["easy", "medium", "hard", ""]
@@ -137,11 +137,6 @@ def write_witnesses(path: Path, witnesses: Sequence[Witness]) -> None:
 def witness_file(tasks: Path) -> Path:
     """Where ``bench tasks`` puts the witnesses of a task file: ``witnesses/`` beside it."""
     return tasks.parent / "witnesses" / tasks.name
-
-
-def at_all_corners(task: BenchTask) -> BenchTask:
-    """The corner variant of a task."""
-    return replace(task, id=f"{task.id}-corners", corners=CORNERS)
 
 
 def _task(entry: _TaskEntry) -> BenchTask:

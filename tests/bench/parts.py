@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
 
 from acs_assistant.bench.hybrids import make_hybrid
+from acs_assistant.cancel import CancelToken
 from acs_assistant.config import Settings
-from acs_assistant.domain import Circuit
+from acs_assistant.domain import Circuit, Measurement
 from acs_assistant.engine.services import Services
 from acs_assistant.errors import InputError
 from acs_assistant.llm.scripted import Request, ScriptedModel
 from acs_assistant.optimizers import OPTIMIZERS, make_optimizer
 from acs_assistant.optimizers.space import DesignSpace
+from acs_assistant.sim.port import SimulationRequest
 from acs_assistant.storage.store import Store
 from tests.optimizers.toy import ToySimulator, toy_circuit
 
@@ -64,3 +68,18 @@ def toy_services(settings: Settings) -> Services:
             name, parts, budget=budget, model=model
         ),
     )
+
+
+class _Deadly(ToySimulator):
+    def simulate(
+        self, request: SimulationRequest, cancel: CancelToken | None = None
+    ) -> Measurement:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+def deadly_services(settings: Settings) -> Services:
+    """Its simulator kills the process that it is in."""
+    services = toy_services(settings)
+    services.make_simulator = _Deadly
+    return services

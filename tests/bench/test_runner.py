@@ -12,8 +12,8 @@ from acs_assistant.bench.draw import Plan, draw_tasks
 from acs_assistant.bench.runner import RESULTS, Bench, read_results, run_bench
 from acs_assistant.bench.taskfile import BenchTask
 from acs_assistant.domain import Spec
-from acs_assistant.errors import InputError
-from tests.bench.parts import toy_services
+from acs_assistant.errors import InputError, InternalError
+from tests.bench.parts import deadly_services, toy_services
 from tests.optimizers.toy import ToySimulator, toy_circuit
 
 
@@ -119,3 +119,8 @@ def test_a_file_that_is_not_results_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a line of benchmark results"):
         read_results(file)
     assert file.read_text() == "my notes\nmore notes\n"
+
+
+def test_a_killed_worker_is_explained(tasks: list[BenchTask], tmp_path: Path) -> None:
+    with pytest.raises(InternalError, match=r"was killed.*\n.*finished runs are kept"):
+        run_bench(bench(tasks, workers=2), tmp_path, deadly_services)

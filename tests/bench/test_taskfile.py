@@ -8,14 +8,13 @@ import pytest
 from acs_assistant.bench.taskfile import (
     BenchTask,
     Witness,
-    at_all_corners,
     read_tasks,
     read_witnesses,
     witness_file,
     write_tasks,
     write_witnesses,
 )
-from acs_assistant.domain import CORNERS, Spec
+from acs_assistant.domain import Spec
 from acs_assistant.errors import InputError
 from tests.optimizers.toy import toy_circuit
 
@@ -51,7 +50,6 @@ def test_task_of_an_entry() -> None:
     assert task.corners == ("ss", "ff")
     assert (task.conditions.corner, task.conditions.load) == ("ss", 3e-12)
     assert task.conditions.supply == 1.8
-    assert at_all_corners(TASK).task(toy_circuit()).corners == CORNERS
 
 
 def test_metric_that_the_circuit_does_not_have() -> None:
