@@ -48,8 +48,8 @@ class SftConfig(_Section):
         default="", description="checkpoint to start from; empty trains from scratch"
     )
     seconds: float = Field(default=2400, description="wall-clock budget; the schedule ends there")
-    rows: int = Field(default=8, description="packed rows per step")
-    row_tokens: int = 2048
+    batches: int = Field(default=2, ge=1, description="batches per step")
+    batch_tokens: int = Field(default=6144, description="padded tokens per batch")
     learning_rate: float = 1e-3
     final_rate: float = Field(
         default=0.05, description="last learning rate as a share of the first"
@@ -85,7 +85,6 @@ class RlConfig(_Section):
     kl_weight: float = 0.0
     normalise: bool = Field(default=True, description="divide by the group's standard deviation")
     epochs: int = Field(default=1, ge=1, description="updates from one batch of groups")
-    micro_tokens: int = Field(default=12288, description="padded tokens per backward pass")
     clip_norm: float = 1.0
     max_tokens: int = 512
     checkpoint_seconds: float = 180

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from acs_assistant.training.packing import Batch
 
@@ -16,11 +16,16 @@ def learned_states(
 
     The output layer is as large as the rest of a small model, so it runs on these alone.
     """
+    before, (rows, length) = len(batch.prefix), batch.tokens.shape
+    cache = DynamicCache(config=model.config)
+    model.model(input_ids=batch.prefix[None], past_key_values=cache, use_cache=True)
+    cache.batch_repeat_interleave(rows)
     states = model.model(
         input_ids=batch.tokens,
-        position_ids=batch.positions,
+        position_ids=torch.arange(before, before + length)[None],
         attention_mask=batch.attention(dtype),
-        use_cache=False,
+        past_key_values=cache,
+        use_cache=True,
     ).last_hidden_state
     chosen = batch.targets >= 0
     return states[chosen], batch.targets[chosen]

@@ -1,8 +1,8 @@
-"""Sessions packed behind one shared prefix: the prefix is evaluated once per row.
+"""Texts that begin alike, evaluated as one prefix and a batch of what follows it.
 
-A row is the prefix, then whole sessions; each token sees the prefix and its own session only, and
-positions go on from the prefix in every session, so a packed row gives exactly the losses of its
-sessions alone.
+The prefix runs once, its keys and values are shared by every row, and gradients flow back through
+them, so a batch gives exactly the losses of its texts alone at a fraction of the work. Supervised
+batches share a circuit's description, groups of responses share their whole history.
 """
 
 from __future__ import annotations
@@ -20,83 +20,67 @@ from acs_assistant.training.chat import Example
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """R rows of T tokens.
+    """S texts behind one prefix of P tokens, padded to L.
 
     Attributes:
-        tokens: (R, T) ids.
-        positions: (R, T) positions for the rotary embedding.
-        segment: (R, T) 0 for the prefix, 1.. for sessions, −1 for padding.
-        targets: (R, T) the next token where it is to be learned, else −100.
+        prefix: (P,) ids.
+        tokens: (S, L) ids of what follows.
+        targets: (S, L) the next token where it is to be learned, else −100.
     """
 
+    prefix: Tensor
     tokens: Tensor
-    positions: Tensor
-    segment: Tensor
     targets: Tensor
 
     def attention(self, dtype: torch.dtype) -> Tensor:
-        """(R, 1, T, T) additive mask: causal, and only the prefix or one's own session."""
-        own = self.segment[:, :, None] == self.segment[:, None, :]
-        prefix = (self.segment == 0)[:, None, :]
-        causal = torch.ones(self.tokens.shape[1], self.tokens.shape[1]).tril().bool()
-        seen = (own | prefix) & causal
+        """(1, 1, L, P + L) additive mask: the whole prefix, then causal. Padding comes last."""
+        length, before = self.tokens.shape[1], len(self.prefix)
+        seen = torch.ones(length, before + length, dtype=torch.bool).tril(diagonal=before)
         mask = torch.zeros(seen.shape, dtype=dtype)
-        return mask.masked_fill(~seen, torch.finfo(dtype).min)[:, None]
+        return mask.masked_fill(~seen, torch.finfo(dtype).min)[None, None]
 
 
-def pack(examples: Sequence[Example], row_tokens: int) -> Batch:
-    """One row from sessions of one circuit; those that do not fit any more are an error."""
-    prefix = np.array(examples[0].prefix, dtype=np.int64)
-    tokens, positions = [prefix], [np.arange(len(prefix))]
-    segments, targets = [np.zeros(len(prefix))], [np.full(len(prefix), -100)]
-    for number, example in enumerate(examples, start=1):
-        ids = example.tokens.astype(np.int64)
-        tokens.append(ids)
-        positions.append(np.arange(len(prefix), len(prefix) + len(ids)))
-        segments.append(np.full(len(ids), number))
-        target = np.full(len(ids), -100)
-        target[:-1] = np.where(example.learn[1:], ids[1:], -100)
-        targets.append(target)
-    used = sum(len(part) for part in tokens)
-    if used > row_tokens:
-        raise ValueError(f"{used} tokens do not fit a row of {row_tokens}")
-    spare = row_tokens - used
+def pack(examples: Sequence[Example]) -> Batch:
+    """One batch from texts that share their prefix.
 
-    def row(parts: list[np.ndarray], fill: int) -> Tensor:
-        return torch.tensor(np.concatenate([*parts, np.full(spare, fill)]).astype(np.int64))[None]
-
-    return Batch(row(tokens, 0), row(positions, 0), row(segments, -1), row(targets, -100))
+    Raises:
+        ValueError: They do not.
+    """
+    if len({example.prefix for example in examples}) != 1:
+        raise ValueError("texts of one batch share their prefix")
+    longest = max(len(example.tokens) for example in examples)
+    tokens = np.zeros((len(examples), longest), dtype=np.int64)
+    targets = np.full((len(examples), longest), -100, dtype=np.int64)
+    for row, example in enumerate(examples):
+        count = len(example.tokens)
+        tokens[row, :count] = example.tokens
+        targets[row, : count - 1] = np.where(example.learn[1:], example.tokens[1:], -100)
+    prefix = torch.tensor(examples[0].prefix, dtype=torch.int64)
+    return Batch(prefix, torch.from_numpy(tokens), torch.from_numpy(targets))
 
 
-def rows(examples: Sequence[Example], row_tokens: int, seed: int) -> Iterator[Batch]:
-    """Endless packed rows; each pass over the examples is shuffled anew, circuits interleaved."""
+def batches(examples: Sequence[Example], tokens: int, seed: int) -> Iterator[Batch]:
+    """Endless batches of at most ``tokens`` padded tokens, texts of like length together.
+
+    Each pass goes over every example once, in a new order, circuits interleaved.
+    """
     rng = np.random.default_rng(seed)
     groups: dict[tuple[int, ...], list[Example]] = defaultdict(list)
     for example in examples:
-        if len(example.prefix) + len(example.tokens) <= row_tokens:
-            groups[example.prefix].append(example)
+        groups[example.prefix].append(example)
     while True:
         plan: list[list[Example]] = []
-        for prefix, members in groups.items():
+        for members in groups.values():
+            noise = rng.uniform(0.9, 1.1, len(members))
+            order = np.argsort([len(e.tokens) * n for e, n in zip(members, noise, strict=True)])
             held: list[Example] = []
-            used = len(prefix)
-            for index in rng.permutation(len(members)):
-                length = len(members[index].tokens)
-                if held and used + length > row_tokens:
+            longest = 0
+            for index in order:
+                longest = max(longest, len(members[index].tokens))
+                if held and longest * (len(held) + 1) > tokens:
                     plan.append(held)
-                    held, used = [], len(prefix)
+                    held, longest = [], len(members[index].tokens)
                 held.append(members[index])
-                used += length
-            if held:
-                plan.append(held)
+            plan.append(held)
         for index in rng.permutation(len(plan)):
-            yield pack(plan[index], row_tokens)
-
-
-def stack(batches: Sequence[Batch]) -> Batch:
-    return Batch(
-        *(
-            torch.cat([getattr(b, name) for b in batches])
-            for name in ("tokens", "positions", "segment", "targets")
-        )
-    )
+            yield pack(plan[index])

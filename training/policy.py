@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from acs_assistant.training.chat import Example
 from acs_assistant.training.config import RlConfig
 from acs_assistant.training.losses import learned_states, policy_loss, token_log_probabilities
-from acs_assistant.training.packing import Batch, pack, stack
+from acs_assistant.training.packing import Batch, pack
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """Groups as one batch, with the sequence and the advantage of every learned token."""
+    """A group as one batch, with the sequence and the advantage of every learned token."""
 
     batch: Batch
     sequence: Tensor
@@ -47,15 +47,13 @@ def informative(groups: Sequence[Group], kl_weight: float) -> list[Group]:
     return [g for g in groups if kl_weight or np.any(g.advantages)]
 
 
-def pack_groups(groups: Sequence[Group]) -> Packed:
-    """Each group becomes a row: its history once, its responses side by side behind it.
+def pack_group(group: Group) -> Packed:
+    """The history once, the responses as rows behind it.
 
     The history's last token opens every response, because it is what predicts the first one.
     """
-    lengths = [len(g.prompt) + sum(len(r) + 1 for r in g.responses) for g in groups]
-    rows, advantages = [], []
-    for group in groups:
-        examples = [
+    batch = pack(
+        [
             Example(
                 group.prompt[:-1],
                 np.array([group.prompt[-1], *response], dtype=np.int32),
@@ -63,30 +61,11 @@ def pack_groups(groups: Sequence[Group]) -> Packed:
             )
             for response in group.responses
         ]
-        rows.append(pack(examples, max(lengths)))
-        advantages += list(group.advantages)
-    batch = stack(rows)
-    offsets = np.cumsum([0, *(len(g.responses) for g in groups)])[:-1]
-    index = batch.segment - 1 + torch.tensor(offsets)[:, None]
-    sequence = index[batch.targets >= 0]
-    per_sequence = torch.tensor(np.array(advantages), dtype=torch.float32)
-    return Packed(batch, sequence, per_sequence[sequence], len(advantages))
-
-
-def micro_batches(groups: Sequence[Group], tokens: int) -> Iterator[list[Group]]:
-    """Groups of like length together, at most ``tokens`` padded tokens each."""
-
-    def length(group: Group) -> int:
-        return len(group.prompt) + sum(len(r) + 1 for r in group.responses)
-
-    held: list[Group] = []
-    for group in sorted(groups, key=length):
-        if held and length(group) * (len(held) + 1) > tokens:
-            yield held
-            held = []
-        held.append(group)
-    if held:
-        yield held
+    )
+    rows = torch.arange(len(group.responses))[:, None].expand_as(batch.targets)
+    sequence = rows[batch.targets >= 0]
+    advantages = torch.tensor(group.advantages, dtype=torch.float32)
+    return Packed(batch, sequence, advantages[sequence], len(group.responses))
 
 
 def log_probabilities(
@@ -112,7 +91,7 @@ def update(
     log-probabilities are the new ones without their gradient.
     """
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-    packs = [pack_groups(part) for part in micro_batches(groups, config.micro_tokens)]
+    packs = [pack_group(group) for group in groups]
     total = sum(p.sequences for p in packs)
     if not total:
         return {"loss": 0.0, "gradient_norm": 0.0, "log_probability": 0.0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
@@ -22,7 +23,7 @@ from acs_assistant.training.config import SftConfig
 from acs_assistant.training.data import read_jsonl
 from acs_assistant.training.losses import learned_states, soft_cross_entropy
 from acs_assistant.training.model import new_model, value_neighbours
-from acs_assistant.training.packing import rows, stack
+from acs_assistant.training.packing import batches
 from acs_assistant.training.tokenizer import load_tokenizer, train_tokenizer
 
 _TOKENIZER_SAMPLE = 4000
@@ -81,7 +82,7 @@ def _loop(
 ) -> None:
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
     columns, weights = value_neighbours(tokenizer, reach=4, spread=config.value_spread)
-    source = rows(examples, config.row_tokens, config.seed + progress.step)
+    source = batches(examples, config.batch_tokens, config.seed + progress.step)
     before, began = progress.seconds, time.monotonic()
     saved = began
     model.train()
@@ -90,22 +91,24 @@ def _loop(
             rate = _rate(config, progress)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            batch = stack([next(source) for _ in range(config.rows)])
-            with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-                states, targets = learned_states(model, batch, dtype)
-                logits = model.lm_head(states)
-            loss = soft_cross_entropy(logits, targets, columns, weights)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            now, learned = 0.0, 0
+            for batch in itertools.islice(source, config.batches):
+                with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+                    states, targets = learned_states(model, batch, dtype)
+                    logits = model.lm_head(states)
+                loss = soft_cross_entropy(logits, targets, columns, weights) / config.batches
+                loss.backward()  # type: ignore[no-untyped-call]
+                now += float(loss.detach())
+                learned += int(targets.numel())
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimizer.step()
             progress.step += 1
             progress.seconds = before + time.monotonic() - began
-            now = float(loss.detach())
             ema = now if math.isnan(progress.loss) else 0.98 * progress.loss + 0.02 * now
             progress.loss = ema
             if progress.step % 20 == 0:
-                _report(log, console, config, progress, float(norm), rate, int(targets.numel()))
+                _report(log, console, config, progress, float(norm), rate, learned)
             if time.monotonic() - saved > config.checkpoint_seconds:
                 save_checkpoint(out / "checkpoint", model, tokenizer, optimizer, progress)
                 saved = time.monotonic()

@@ -8,6 +8,9 @@ from acs_assistant.domain import Circuit, Parameter
 from acs_assistant.prompting.numbers import grid_range, suffix_of
 from acs_assistant.prompting.render import TOOL_NAME
 
+_LONGEST_REASONING = 1500
+"""Characters. A small model that never ends its reasoning would never call the tool."""
+
 
 def grammar(circuit: Circuit) -> str:
     """GBNF whose language is exactly what ``parse`` accepts and ``Circuit.snap`` takes.
@@ -23,7 +26,7 @@ def _grammar(parameters: tuple[Parameter, ...]) -> str:
     arguments = ' ", " '.join(rf'"\"{p.name}\": \"" v{i} "\""' for i, p in enumerate(parameters))
     rules = [
         'root ::= "<think>\\n" reasoning "</think>\\n" call',
-        "reasoning ::= [^<]+",
+        f"reasoning ::= [^<]{{1,{_LONGEST_REASONING}}}",
         rf'call ::= "<tool_call>\n{{\"name\": \"{TOOL_NAME}\", \"arguments\": {{" '
         rf'{arguments} "}}}}\n</tool_call>"',
     ]

@@ -15,8 +15,8 @@ from acs_assistant.training.advantages import (
 from acs_assistant.training.chat import Example
 from acs_assistant.training.config import RlConfig
 from acs_assistant.training.losses import learned_states, policy_loss, soft_cross_entropy
-from acs_assistant.training.packing import pack, rows, stack
-from acs_assistant.training.policy import Group, pack_groups, update
+from acs_assistant.training.packing import batches, pack
+from acs_assistant.training.policy import Group, pack_group, update
 
 
 def test_advantages_by_hand() -> None:
@@ -89,31 +89,40 @@ def _example(prefix: tuple[int, ...], length: int, seed: int) -> Example:
     return Example(prefix, rng.integers(10, 300, length).astype(np.int32), learn)
 
 
-def test_a_packed_row_gives_the_losses_of_its_sessions_alone(model: LlamaForCausalLM) -> None:
+def test_a_batch_gives_the_losses_and_gradients_of_its_texts_alone(
+    model: LlamaForCausalLM,
+) -> None:
     prefix = (5, 6, 7, 8)
-    sessions = [_example(prefix, n, n) for n in (5, 9, 7)]
-    packed = pack(sessions, 40)
-    with torch.no_grad():
-        states, targets = learned_states(model, packed, torch.float32)
-        alone = [learned_states(model, pack([s], 20), torch.float32) for s in sessions]
-    assert torch.equal(targets, torch.cat([t for _, t in alone]))
-    assert torch.allclose(states, torch.cat([s for s, _ in alone]), atol=1e-5)
+    texts = [_example(prefix, n, n) for n in (5, 9, 7)]
+    whole = torch.tensor([[*prefix, *texts[1].tokens.tolist()]])
+    plain = model.model(input_ids=whole).last_hidden_state[0, len(prefix) :]
+    states, targets = learned_states(model, pack(texts), torch.float32)
+    alone, wanted = learned_states(model, pack([texts[1]]), torch.float32)
+    assert torch.allclose(alone, plain[:-1][torch.tensor(texts[1].learn[1:])], atol=1e-5)
+    first = int(texts[0].learn[1:].sum())
+    assert torch.equal(targets[first : first + len(wanted)], wanted)
+    assert torch.allclose(states[first : first + len(wanted)], alone, atol=1e-5)
+    table = model.model.embed_tokens.weight
+    ours = torch.autograd.grad(alone.sum(), table)[0]
+    theirs = torch.autograd.grad(plain[:-1][torch.tensor(texts[1].learn[1:])].sum(), table)[0]
+    assert torch.allclose(ours, theirs, atol=1e-4)
 
 
-def test_every_session_comes_once_a_pass_and_fits() -> None:
-    sessions = [_example((1, 2), n, n) for n in range(3, 30)]
-    source = rows(sessions, row_tokens=64, seed=0)
-    seen, total = 0, sum(int(s.learn[1:].sum()) for s in sessions)
+def test_every_text_comes_once_a_pass_and_fits() -> None:
+    texts = [_example((1, 2 + n % 2), n, n) for n in range(3, 30)]
+    source = batches(texts, tokens=64, seed=0)
+    total = sum(int(t.learn[1:].sum()) for t in texts)
+    seen = 0
     while seen < total:
         batch = next(source)
-        assert batch.tokens.shape == (1, 64)
+        assert batch.tokens.numel() <= 64
         seen += int((batch.targets >= 0).sum())
     assert seen == total
 
 
-def test_a_row_that_is_too_short_is_refused() -> None:
-    with pytest.raises(ValueError, match="do not fit"):
-        pack([_example((1,), 9, 0)], 5)
+def test_texts_of_different_prefixes_are_refused() -> None:
+    with pytest.raises(ValueError, match="share their prefix"):
+        pack([_example((1,), 9, 0), _example((2,), 9, 0)])
 
 
 def _config(**changes: object) -> RlConfig:
@@ -136,7 +145,7 @@ def test_a_step_makes_the_better_response_likelier(model: LlamaForCausalLM) -> N
 
     state = {k: v.clone() for k, v in model.state_dict().items()}
     group = Group(*GROUP, np.array([1.0, -1.0]))
-    packed = pack_groups([group])
+    packed = pack_group(group)
 
     def per_sequence() -> torch.Tensor:
         with torch.no_grad():
@@ -148,17 +157,3 @@ def test_a_step_makes_the_better_response_likelier(model: LlamaForCausalLM) -> N
     change = per_sequence() - first
     model.load_state_dict(state)
     assert change[0] > 0 > change[1]
-
-
-def test_micro_batches_do_not_change_the_step(model: LlamaForCausalLM) -> None:
-    state = {k: v.clone() for k, v in model.state_dict().items()}
-    groups = [Group((11, 12, 13 + i), GROUP[1], np.array([0.5, -0.5]) * (i + 1)) for i in range(3)]
-    after = []
-    for micro in (10, 10000):
-        model.load_state_dict(state)
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        update(model, optimizer, groups, _config(micro_tokens=micro))
-        after.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
-    model.load_state_dict(state)
-    assert torch.allclose(after[0], after[1], atol=1e-6)
-    assert stack([pack_groups(groups).batch]).tokens.shape[0] == 3
