@@ -77,4 +77,6 @@ def quantity(value: float, unit: str) -> str:
     """A value for people. Areas are in square micrometres: a prefix would be squared, too."""
     if unit in ("m2", "m^2"):
         return f"{value * 1e12:.4g}um^2"
+    if unit in ("dB", "deg"):
+        return f"{value:.4g}{unit}"
     return format_quantity(value) + unit

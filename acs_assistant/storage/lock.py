@@ -5,11 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 
 from acs_assistant.errors import StorageError
 
+_ATTEMPTS = 5
+_PAUSE = 0.02
 _held: set[tuple[str, int]] = set()
 _held_lock = threading.Lock()
 
@@ -64,12 +67,16 @@ def running(database: Path | None, session: int) -> bool:
         if (str(database), session) in _held:
             return True
         file = database.parent / f"{database.name}.locks" / f"{session}"
-        if not file.exists():
+        try:
+            handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
             return False
         try:
-            os.close(_lock_file(file, session))
-        except StorageError:
+            fcntl.lockf(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
             return True
+        finally:
+            os.close(handle)
         return False
 
 
@@ -84,7 +91,7 @@ def _lock_file(file: Path, session: int) -> int:
             hint=f"Make the folder writable: chmod -R u+w '{file.parent.parent}'.",
         ) from error
     try:
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock_soon(handle)
     except OSError as error:
         owner = os.pread(handle, 20, 0).decode("ascii", "replace").strip()
         os.close(handle)
@@ -95,6 +102,17 @@ def _lock_file(file: Path, session: int) -> int:
     except OSError:
         pass  # the number only serves the message; a full disk must not keep a session shut
     return handle
+
+
+def _lock_soon(handle: int) -> None:
+    """A list of sessions that looks whether this one runs holds it for an instant."""
+    for _ in range(_ATTEMPTS):
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError:
+            time.sleep(_PAUSE)
+    fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _taken(session: int, owner: int | None) -> StorageError:
