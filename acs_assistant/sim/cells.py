@@ -9,6 +9,7 @@ from typing import Any
 
 from acs_assistant.errors import CircuitError
 from acs_assistant.sim.expressions import (
+    RANDOM,
     RUNTIME_NAMES,
     Expression,
     ExpressionError,
@@ -331,7 +332,7 @@ def _parse_model(line: Line, local: frozenset[str]) -> _Model:
             continue
         expression = _expression(value, line)
         parameters.append((name, expression))
-        if expression.names & local or "agauss" in expression.functions:
+        if expression.names & (local | {"temper"}) or expression.functions & RANDOM:
             dependent.add(name)
     return _Model(parts[0], values.get("level", ""), tuple(parameters), frozenset(dependent))
 

@@ -207,7 +207,7 @@ class Testbench:
         for name, value in values.items():
             if not math.isfinite(value):
                 raise DeckError(f"{name} is not a finite number")
-        flat = self._flattener.flatten(values, library, draws)
+        flat = self._flattener.flatten(values, library, draws, temperature)
         analyses = self._analyses(values, everything, devices)
         keep_op = _merges(analyses)
         if keep_op:

@@ -100,6 +100,7 @@ FUNCTIONS: Mapping[str, Callable[..., float]] = {
     "aunif": _nominal,
     "unif": _nominal,
 }
+RANDOM = frozenset({"agauss", "gauss", "aunif", "unif"})
 RUNTIME_NAMES = frozenset({"time", "temper", "hertz"})
 _BINARY = {
     "||": 1, "&&": 2, "==": 3, "!=": 3, "<>": 3, "<": 4, ">": 4, "<=": 4, ">=": 4,

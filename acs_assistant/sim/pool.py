@@ -364,8 +364,9 @@ class _Prepared:
         switches: dict[str, str] = {}
         if self.pdk:
             pdk = find_pdk(self.pdk)
-            library = str(pdk.index(conditions.corner, self.cache))
-            if request.mismatch_seed is not None:
+            random = request.mismatch_seed is not None
+            library = str(pdk.index(conditions.corner, self.cache, process=random))
+            if random:
                 switches = pdk.mismatch_switches()
         return {
             "op": "simulate",
