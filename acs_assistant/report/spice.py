@@ -10,7 +10,7 @@ and ``circbyline``, ngspice manual, "Interactive Interpreter"). Every testbench 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from acs_assistant import atomic
@@ -105,14 +105,14 @@ def session_deck(record: SessionRecord, library: Path, script: MeasureScript) ->
         )
     evaluation = evaluation_of(turn)
     made = record.provenance
+    nominal = evaluation.nominal
     notes = [
         f"Session {record.id}, turn {turn.index}, made {record.created} by ACS Assistant "
         f"{made.app_version}".rstrip(),
-        f"Measured there with {made.ngspice_version or 'ngspice'}:",
-        *(_result_note(record.task.circuit, result) for result in evaluation.score.specs),
+        f"Measured there with {made.ngspice_version or 'ngspice'} at {nominal.conditions.corner}:",
+        *_measured(record.task.circuit, nominal.metrics, evaluation.score.specs),
     ]
-    conditions = evaluation.nominal.conditions
-    return deck(record.task.circuit, sizing_of(turn), conditions, library, script, notes)
+    return deck(record.task.circuit, sizing_of(turn), nominal.conditions, library, script, notes)
 
 
 def write_deck(record: SessionRecord, library: Path, script: MeasureScript, path: Path) -> None:
@@ -125,11 +125,23 @@ def _comment(text: str) -> str:
     return "* " + " ".join(text.split())
 
 
-def _result_note(circuit: Circuit, result: SpecResult) -> str:
-    unit = circuit.metric(result.spec.metric).unit
-    value = "not measured" if result.value is None else f"{format_quantity(result.value, 6)} {unit}"
-    where = f" at {result.corner}" if result.corner else ""
-    return f"  {result.spec} {unit}: {value}{where}, {'met' if result.met else 'missed'}"
+def _measured(
+    circuit: Circuit, metrics: Mapping[str, float], results: Sequence[SpecResult]
+) -> list[str]:
+    """One line a metric, with the spec that it answers; the worst corner where it is another."""
+    specs = {result.spec.metric: result for result in results}
+    lines = []
+    for metric in circuit.metrics:
+        if metric.name not in metrics:
+            continue
+        text = f"{metric.name} = {format_quantity(metrics[metric.name], 6)} {metric.unit}".rstrip()
+        if metric.name in specs:
+            result = specs[metric.name]
+            text += f", {result.spec}: {'met' if result.met else 'missed'}"
+            if result.value is not None and result.value != metrics[metric.name]:
+                text += f", worst {format_quantity(result.value, 6)} at {result.corner}"
+        lines.append(text)
+    return lines
 
 
 def _given(circuit: Circuit, sizes: Sizing, conditions: Conditions) -> dict[str, str]:

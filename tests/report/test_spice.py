@@ -14,9 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from acs_assistant.domain import Circuit, Conditions, Metric, Parameter, Testbench
+from acs_assistant.domain import (
+    Circuit,
+    Conditions,
+    Evaluation,
+    Measurement,
+    Metric,
+    Parameter,
+    Testbench,
+)
 from acs_assistant.errors import CircuitError, InputError, PdkError, UnsafeNetlistError
 from acs_assistant.report.spice import deck, session_deck, write_deck
+from acs_assistant.scoring import score
 from tests.report import session
 
 LIBRARY = """* models
@@ -148,7 +157,7 @@ def ngspice(path: Path, folder: Path) -> dict[str, float]:
     assert program, "install the program ngspice: these tests compare with it"
     done = subprocess.run(
         ["prlimit", "--as=2000000000", program, "-b", str(path)],
-        cwd=folder, capture_output=True, text=True, timeout=60, check=False,
+        cwd=folder, capture_output=True, text=True, timeout=150, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     found = re.findall(r"^(\w+)\s*=\s*([-+\d.e]+)", done.stdout, re.MULTILINE)
@@ -281,11 +290,23 @@ def test_files_that_cannot_be_exported(circuit: Circuit, tmp_path: Path) -> None
         deck(replace(circuit, testbenches=()), SIZING, CONDITIONS, tmp_path / "l", script)
 
 
+def test_session_deck_names_the_worst_corner() -> None:
+    record = session.record()
+    turn = record.turns[3]
+    nominal = Measurement("ok", {"gbw": 1.2e7})
+    slow = Measurement("ok", {"gbw": 0.9e7}, conditions=Conditions(corner="ss"))
+    found = Evaluation((nominal, slow), score(session.SPECS, (nominal, slow)))
+    record = replace(record, turns=(replace(turn, evaluation=found),))
+    text = session_deck(record, Path("x.lib.spice"), lambda _metric: [])
+    assert "* gbw = 12meg Hz, gbw >= 10meg: missed, worst 9meg at ss" in text
+
+
 def test_session_deck_says_what_was_measured(tmp_path: Path) -> None:
     write_deck(session.record(), tmp_path / "x.lib.spice", lambda _metric: [], tmp_path / "d.spice")
     text = (tmp_path / "d.spice").read_text()
     assert "* Session s1, turn 4, made 2026-01-02T03:04:05+00:00 by ACS Assistant 0.1" in text
-    assert "* gbw >= 10meg Hz: 12meg Hz at tt, met" in text
+    assert "* Measured there with ngspice-39 at tt:" in text
+    assert "* gbw = 12meg Hz, gbw >= 10meg: met" in text
     assert ".param w_in=50u" in text
     with pytest.raises(InputError, match="no simulated turn"):
         session_deck(replace(session.record(), turns=()), tmp_path, lambda _metric: [])
