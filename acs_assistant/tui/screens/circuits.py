@@ -67,4 +67,4 @@ class CircuitsScreen(Page):
         from acs_assistant.tui.screens.new_session import NewSessionScreen
 
         name = str(self._circuits[event.option_index].name)
-        await self.app.switch_screen(NewSessionScreen(name))
+        self.app.switch_screen(NewSessionScreen(name))

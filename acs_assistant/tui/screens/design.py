@@ -649,7 +649,7 @@ class DesignScreen(AcsScreen, inherit_bindings=False):
         await self.app.push_screen_wait(AnalysisScreen(self.state.task, best, kind))
 
     async def action_back(self) -> None:
-        await self.dismiss()
+        self.dismiss()
 
     def _set_phase(self, phase: Phase) -> None:
         if phase is not self.state.phase:

@@ -154,7 +154,7 @@ class NewSessionScreen(AcsScreen):
         )
 
     async def action_back(self) -> None:
-        await self.dismiss()
+        self.dismiss()
 
     def action_add_spec(self) -> None:
         for editor in self.query(SpecEditor):

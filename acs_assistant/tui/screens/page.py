@@ -42,7 +42,7 @@ class Page(AcsScreen):
     BINDINGS: ClassVar[Bindings] = bindings("page")
 
     async def action_back(self) -> None:
-        await self.dismiss()
+        self.dismiss()
 
 
 class Dialog(ModalScreen[Answer | None], Generic[Answer]):

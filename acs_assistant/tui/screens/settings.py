@@ -103,7 +103,7 @@ class SettingsScreen(Page):
         if settings.interface.theme:
             self.app.theme = settings.interface.theme
         self.notify("Saved. New sessions use it.")
-        await self.dismiss()
+        self.dismiss()
 
 
 def _written(value: object) -> str:
