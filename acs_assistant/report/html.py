@@ -192,7 +192,7 @@ def _figures(record: SessionRecord) -> list[dict[str, Any]]:
         except InputError:
             continue  # the session has nothing to draw there; the page goes without
         title = f"{name} of session {record.id}"
-        wide = name == "margins" and len(record.simulated) > 8
+        wide = name == "margins" and max(len(record.simulated), len(record.task.specs)) > 6
         drawn.append({"svg": Markup(figures.inline_svg(figure, name, title)), "full": wide})
     return drawn
 
