@@ -22,11 +22,13 @@ from acs_assistant import paths
 from acs_assistant.cancel import CancelToken
 from acs_assistant.domain import Circuit, Conditions, Corner, Testbench
 from acs_assistant.errors import InputError, SimulatorError, nearest
+from acs_assistant.sim.models import Library
 from acs_assistant.sim.pdk import find_pdk
 from acs_assistant.sim.port import SimulationRequest, Simulator
 
 Array = NDArray[np.float64]
-_SAVED = ("id", "gm", "gds", "cgg", "vth", "vdsat")
+_SAVED = ("id", "gm", "gds", "cgg")
+_LENGTHS = (0.18e-6, 0.25e-6, 0.35e-6, 0.5e-6, 0.7e-6, 1e-6, 2e-6, 4e-6)
 _POINTS = 181
 _FORMAT = 1
 
@@ -141,7 +143,7 @@ def characterize(
     *,
     lengths: Sequence[float] = (),
     width: float = 10e-6,
-    vds: float = 0.9,
+    vds: float | None = None,
     corner: Corner = "tt",
     temperature: float = 27.0,
     cancel: CancelToken | None = None,
@@ -150,23 +152,27 @@ def characterize(
 
     Args:
         lengths: Metres; empty means from the shortest allowed to 4 um.
+        vds: Volts, magnitude; None means half of the PDK's supply.
 
     Raises:
         InputError: The PDK has no such transistor.
         SimulatorError: The sweep failed; the message says why.
         PdkError: The device models are not installed.
     """
-    rules = find_pdk(pdk).package.rules
+    package = find_pdk(pdk).package
+    rules = package.rules
+    vds = package.supply / 2 if vds is None else vds
     if device not in rules:
         raise InputError(f"{pdk} has no transistor '{device}'.", hint=nearest(device, rules))
     shortest = rules[device][1]
-    chosen = tuple(sorted(lengths)) or tuple(
-        length
-        for length in (shortest, 0.18e-6, 0.25e-6, 0.35e-6, 0.5e-6, 0.7e-6, 1e-6, 2e-6, 4e-6)
-        if length == shortest or length > shortest * 1.15
+    chosen = tuple(
+        sorted(lengths or {shortest, *(length for length in _LENGTHS if length > shortest * 1.15)})
     )
     conditions = Conditions(temperature=temperature, corner=corner)
-    circuit = _sweep(pdk, device, chosen, width, vds)
+    library = Library(find_pdk(pdk).index(corner))
+    cell = library.cell(device)
+    inner = next((e.name for e in cell.elements if e.kind == "m"), "") if cell else ""
+    circuit = _sweep(pdk, device, inner, library.scale, chosen, width, vds)
     key = f"{_FORMAT}|{circuit.testbenches[0].text}|{conditions}|{find_pdk(pdk).version}|"
     name = hashlib.sha256((key + simulator.version).encode()).hexdigest()[:24]
     file = paths.cache_dir() / "gmid" / f"{name}.json"
@@ -186,42 +192,46 @@ def characterize(
         width,
         np.asarray(chosen),
         np.abs(np.asarray(wave.x)),
-        *(_column(columns, device, len(chosen), name) for name in ("id", "gm", "gds", "cgg")),
+        *(_column(columns, inner, len(chosen), name) for name in _SAVED),
     )
     _write(file, table)
     return table
 
 
-def _column(columns: dict[str, Array], device: str, count: int, name: str) -> Array:
-    rows = [columns[f"@{_path(device, i)}[{name}]"] for i in range(count)]
+def _column(columns: dict[str, Array], inner: str, count: int, name: str) -> Array:
+    rows = [columns[f"@m.xm{i}.{inner}[{name}]"] for i in range(count)]
     return np.stack(rows).astype(float)
 
 
-def _path(device: str, index: int) -> str:
-    return f"m.xm{index}.m{device}"
-
-
-def _sweep(pdk: str, device: str, lengths: Sequence[float], width: float, vds: float) -> Circuit:
+def _sweep(
+    pdk: str,
+    device: str,
+    inner: str,
+    scale: float,
+    lengths: Sequence[float],
+    width: float,
+    vds: float,
+) -> Circuit:
     """A testbench with one transistor a length, all gates swept together."""
-    sign = -1 if "pfet" in device or "pmos" in device else 1
-    library = find_pdk(pdk).library.name
-    um = 1e6
+    found = find_pdk(pdk)
+    sign = -1 if device.split("__")[-1].startswith("p") else 1
+    unit = 1.0 / scale
+    top = sign * found.package.supply
     body = [
         f"* gm/Id of {device}",
-        f'.lib "{library}" tt',
-        f"Vg g 0 {sign * 0.9!r}",
+        f'.lib "{found.library.name}" tt',
+        f"Vg g 0 {top / 2!r}",
         f"Vd d 0 {sign * vds!r}",
     ]
+    w = width * unit
+    edge = 0.29e-6 * unit
     for index, length in enumerate(lengths):
-        w = width * um
         body.append(
-            f"XM{index} d g 0 0 {device} w={w!r} l={length * um!r} nf=1 m=1 ad={w * 0.29!r} "
-            f"as={w * 0.29!r} pd={2 * w + 0.58!r} ps={2 * w + 0.58!r}"
+            f"XM{index} d g 0 0 {device} w={w!r} l={length * unit!r} nf=1 m=1 ad={w * edge!r} "
+            f"as={w * edge!r} pd={2 * (w + edge)!r} ps={2 * (w + edge)!r}"
         )
-    saved = " ".join(
-        f"@{_path(device, i)}[{name}]" for i in range(len(lengths)) for name in _SAVED[:4]
-    )
-    body += [f".save {saved}", f".dc Vg 0 {sign * 1.8!r} {sign * 1.8 / (_POINTS - 1)!r}", ".end"]
+    saved = " ".join(f"@m.xm{i}.{inner}[{name}]" for i in range(len(lengths)) for name in _SAVED)
+    body += [f".save {saved}", f".dc Vg 0 {top!r} {top / (_POINTS - 1)!r}", ".end"]
     return Circuit(
         name="gmid",
         title="gm/Id sweep",

@@ -28,17 +28,13 @@ from acs_assistant.sim.expressions import (
 )
 from acs_assistant.sim.spice import Line, Scope, logical_lines, parse
 
-_FORMAT = 1
+_FORMAT = 2
 _CORNER_IDS = itertools.count(1)
 
 
-def read_library(path: Path, section: str) -> list[Line]:
-    """The lines of one ``.lib`` section with every include opened.
-
-    Raises:
-        PdkError: A file or the section is missing.
-    """
-    return list(_open(path, section, {}, 0))
+def _stamp(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
 
 
 def _open(path: Path, section: str, seen: dict[Path, list[Line]], depth: int) -> Iterable[Line]:
@@ -79,12 +75,12 @@ def build_index(library: Path, corner: str, folder: Path) -> Path:
 
     Does nothing when that was done before for the same file, corner and format.
     """
-    stamp = library.stat()
-    identity = f"{_FORMAT}|{library.resolve()}|{stamp.st_size}|{stamp.st_mtime_ns}|{corner}"
+    identity = f"{_FORMAT}|{library.resolve()}|{corner}"
     target = folder / f"{corner}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
-    if (target / "globals.json").exists():
+    if _is_current(target / "globals.json"):
         return target
-    lines = read_library(library, corner)
+    files: dict[Path, list[Line]] = {}
+    lines = list(_open(library.resolve(), corner, files, 0))
     netlist = parse(lines, lambda line: [])
     devices = folder / "devices"
     try:
@@ -101,8 +97,9 @@ def build_index(library: Path, corner: str, folder: Path) -> Path:
             "models": {k: v.text for k, v in netlist.top.models.items()},
             "cells": names,
             "scale": _scale(netlist.dots),
+            "files": {str(file): _stamp(file) for file in files},
         }
-        _write(target / "globals.json", json.dumps(whole, separators=(",", ":")))
+        _replace(target / "globals.json", json.dumps(whole, separators=(",", ":")))
     except OSError as error:
         raise PdkError(
             f"cannot keep the prepared device models: {error.strerror}.",
@@ -112,9 +109,21 @@ def build_index(library: Path, corner: str, folder: Path) -> Path:
     return target
 
 
+def _is_current(whole: Path) -> bool:
+    """Every file that the prepared models were read from is as it was."""
+    try:
+        files = json.loads(whole.read_text())["files"]
+        return all(_stamp(Path(file)) == stamp for file, stamp in files.items())
+    except (OSError, ValueError, KeyError):
+        return False
+
+
 def _write(path: Path, text: str) -> None:
-    if path.exists():
-        return
+    if not path.exists():
+        _replace(path, text)
+
+
+def _replace(path: Path, text: str) -> None:
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(text)
     temporary.replace(path)

@@ -34,6 +34,7 @@ class PdkPackage:
         mismatch: Global parameters, as expressions, that turn random variation on.
         rules: Least width and length in metres, by device name.
         files: Files of our own that go beside those of the wheel, by name.
+        supply: Volts that its core transistors take.
         process_section: The section to draw the process from; "" when every corner can.
     """
 
@@ -55,6 +56,7 @@ class PdkPackage:
     rules: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     process_section: str = ""
+    supply: float = 1.8
 
 
 _SKY = "sky130_fd_pr__"
@@ -163,8 +165,27 @@ GF180MCU = PdkPackage(
     },
     files={"gf180mcu.lib.spice": _gf_library()},
     process_section="mc",
+    supply=3.3,
 )
-PACKAGES: dict[str, PdkPackage] = {SKY130.name: SKY130, GF180MCU.name: GF180MCU}
+GENERIC = PdkPackage(
+    name="generic",
+    title="Generic BSIM4 180 nm, 1.8 V, built in",
+    licence="GPL-3.0-or-later",
+    package="",
+    version="1",
+    sha256="",
+    root="",
+    library="generic.lib.spice",
+    keep=(),
+    reduced=(),
+    devices=frozenset(),
+    corners={corner: corner for corner in ("tt", "ff", "ss", "fs", "sf")},
+    mismatch={"mc_mm_switch": "1", "mc_pr_switch": "1"},
+    environment="generic",
+    places=(),
+    rules={"nfet": (0.22e-6, 0.18e-6), "pfet": (0.22e-6, 0.18e-6)},
+)
+PACKAGES: dict[str, PdkPackage] = {p.name: p for p in (SKY130, GF180MCU, GENERIC)}
 _INDEXED: dict[tuple[Path, str, Path], Path] = {}
 _LOCK = threading.Lock()
 
@@ -176,14 +197,14 @@ class Pdk:
     Attributes:
         folder: What ``NGSPICE_INPUT_DIR`` may name, so that plain ngspice finds the library.
         library: The ``.lib`` file.
-        source: "installed", or "environment" for ``$PDK_ROOT/$PDK``.
+        source: "installed", "environment" for ``$PDK_ROOT/$PDK``, or "built in".
     """
 
     name: str
     folder: Path
     library: Path
     version: str
-    source: Literal["installed", "environment"]
+    source: Literal["installed", "environment", "built in"]
     package: PdkPackage
 
     def index(self, corner: str, cache: Path | None = None, *, process: bool = False) -> Path:
@@ -265,6 +286,9 @@ def find_pdk(name: str) -> Pdk:
     from_environment = _from_environment(package)
     if from_environment is not None:
         return from_environment
+    if not package.package:
+        folder = Path(__file__).parent / "technology"
+        return Pdk(name, folder, folder / package.library, package.version, "built in", package)
     folder = _home(package)
     library = folder / package.library
     if not library.exists():
@@ -308,9 +332,9 @@ def install_pdk(name: str, progress: Progress = lambda message, part: None) -> P
         PdkError: No network, a wrong checksum, or a folder that cannot be written.
     """
     package = _package(name)
-    present = _from_environment(package)
+    present = find_pdk(name) if not package.package else _from_environment(package)
     if present is not None:
-        progress(f"using {present.library} (PDK_ROOT)", 1.0)
+        progress(f"using {present.library} ({present.source})", 1.0)
         return present
     home = _home(package)
     if (home / package.library).exists():
