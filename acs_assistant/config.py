@@ -42,6 +42,11 @@ class ModelSettings(_Section):
     resamples: int = Field(
         default=2, ge=0, le=10, description="Fresh draws when a proposal repeats an earlier one."
     )
+    history: int = Field(
+        default=4,
+        ge=0,
+        description="Turns that the model is shown, the best and the latest; 0: all.",
+    )
     threads: int = Field(default=0, ge=0, description="Threads of the model; 0: as many as cores.")
 
 

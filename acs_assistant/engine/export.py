@@ -111,6 +111,7 @@ def _made(store: Store, task: Task, proposer: str, seed: int, turn: Turn | None)
 
 def _spice(report: Report) -> str:
     from acs_assistant.report.spice import session_deck
+    from acs_assistant.sim.deck import gather
     from acs_assistant.sim.exporting import measure_script
     from acs_assistant.sim.pdk import find_pdk
 
@@ -121,7 +122,8 @@ def _spice(report: Report) -> str:
             hint=f"Go on with it: acs-assistant solve --resume {report.id}",
         )
     script = measure_script(circuit, best.decision.sizing, best.evaluation.nominal.conditions)
-    return session_deck(report, find_pdk(circuit.pdk).library, script)
+    needed = any(bench.library for bench in gather(circuit))
+    return session_deck(report, find_pdk(circuit.pdk).library if needed else None, script)
 
 
 def _path(turns: list[Turn], head: int | None) -> list[Turn]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from acs_assistant.cancel import CancelToken
 from acs_assistant.domain import Proposal, Sizing, Task, Turn
 from acs_assistant.engine.evaluate import rescored
-from acs_assistant.errors import InputError
+from acs_assistant.errors import InputError, ModelError
 from acs_assistant.events import TextDelta
 from acs_assistant.llm.port import LanguageModel, ModelInfo, Sampling
 from acs_assistant.optimizers.port import Optimizer
@@ -63,6 +63,9 @@ class SamplingPolicy:
 
     The first proposal is greedy, because it is the likeliest one; later ones are drawn, because a
     repeat would waste a simulation. A draw that repeats or cannot be used is drawn again, hotter.
+
+    Attributes:
+        history: Turns that the model is shown: the best and the latest ones; 0 shows all.
     """
 
     first_temperature: float = 0.0
@@ -71,6 +74,7 @@ class SamplingPolicy:
     top_p: float = 0.95
     max_tokens: int = 1024
     resamples: int = 2
+    history: int = 4
 
     def sampling(self, seed: int, attempt: int, first: bool) -> Sampling:
         if attempt == 0:
@@ -108,8 +112,9 @@ class ModelProposer:
         avoid: Sequence[Sizing] = (),
     ) -> Iterator[TextDelta | Prompted | Proposal]:
         from acs_assistant.prompting import render
+        from acs_assistant.prompting.history import select
 
-        messages = render.messages(task, turns)
+        messages = render.messages(task, select(turns, self._policy.history))
         tools = render.tools(task.circuit)
         seen = {_key(sizing) for sizing in avoid}
         started = time.monotonic()
@@ -118,7 +123,16 @@ class ModelProposer:
             sampling = self._policy.sampling(seed, attempt, first=not turns and not avoid)
             yield Prompted(messages, sampling.temperature)
             pieces: list[str] = []
-            yield from self._stream(task, messages, tools, sampling, cancel, pieces)
+            try:
+                yield from self._stream(task, messages, tools, sampling, cancel, pieces)
+            except ModelError:
+                # What does not fit into the model's context may still do so without its past.
+                shorter = render.messages(task, select(turns, 1))
+                if pieces or len(shorter) >= len(messages):
+                    raise
+                messages = shorter
+                yield Prompted(messages, sampling.temperature)
+                yield from self._stream(task, messages, tools, sampling, cancel, pieces)
             drawn = self._read("".join(pieces), task, time.monotonic() - started)
             if proposal.error or not drawn.error:
                 proposal = drawn

@@ -104,6 +104,7 @@ class Services:
                 top_p=chosen.top_p,
                 max_tokens=chosen.max_tokens,
                 resamples=chosen.resamples,
+                history=chosen.history,
             )
             return ModelProposer(self.model(model), policy)
         if "+" in name and self.make_hybrid is not None:

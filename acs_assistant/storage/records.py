@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from acs_assistant.domain import Task
 
@@ -81,11 +79,3 @@ class SessionSummary:
     created: str
     updated: str
     running: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class StoredMessage:
-    """A chat message that a model was given, or gave, in a turn."""
-
-    turn: int
-    message: Mapping[str, Any]

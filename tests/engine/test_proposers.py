@@ -3,10 +3,12 @@ from __future__ import annotations
 import pytest
 
 from acs_assistant.cancel import CancelledError, CancelToken
-from acs_assistant.domain import Proposal, Sizing, Task, Turn
+from acs_assistant.domain import Decision, Proposal, Sizing, Task, Turn
 from acs_assistant.engine.evaluate import evaluate
 from acs_assistant.engine.proposers import ModelProposer, Prompted, SamplingPolicy
+from acs_assistant.errors import ModelError
 from acs_assistant.events import TextDelta
+from acs_assistant.prompting.history import select
 from tests.engine.parts import SHORT, TASK, ScriptedModel, ToySimulator, call
 
 WIDE = {"w_in": "50u", "i_bias": "25u"}
@@ -105,3 +107,43 @@ def test_evaluate_snaps_what_it_simulates() -> None:
     simulator = ToySimulator()
     evaluate(TASK, {"w_in": 10.004e-6, "i_bias": 25e-6}, simulator)
     assert simulator.requests[0].sizing == {"w_in": 10e-6, "i_bias": 25e-6}
+
+
+class Forgetful(ScriptedModel):
+    """A model whose context holds one turn."""
+
+    def stream(self, messages, *args, **kwargs):  # type: ignore[no-untyped-def]
+        if len(messages) > 4:
+            raise ModelError("the conversation does not fit into the model's context.")
+        return super().stream(messages, *args, **kwargs)
+
+
+def past(count: int) -> list[Turn]:
+    """Simulated turns, the second of them the best."""
+    simulator, turns = ToySimulator(), []
+    for number in range(1, count + 1):
+        sizing = {"w_in": (40e-6 if number == 2 else 10e-6 + number * 1e-7), "i_bias": 25e-6}
+        evaluation = evaluate(TASK, sizing, simulator)
+        decision = Decision("accepted", sizing)
+        turns.append(
+            Turn(number, None, number, Proposal(sizing, "model"), decision, evaluation, TASK.specs)
+        )
+    return turns
+
+
+def test_a_long_past_is_told_by_its_best_and_latest_turns() -> None:
+    turns = past(9)
+    invalid = Turn(10, None, 10, Proposal({}, "model", error="?"), Decision("invalid"))
+    shown = select([*turns, invalid], 3)
+    assert [turn.id for turn in shown] == [2, 8, 9]
+    assert [turn.index for turn in shown] == [1, 2, 3]
+    assert [turn.id for turn in select(turns[:2], 3)] == [1, 2]
+    assert select(turns, 0) == turns
+
+
+def test_a_past_that_does_not_fit_is_shortened() -> None:
+    model = Forgetful([call(WIDE)])
+    items, proposal = propose(model, past(6))
+    assert not proposal.error
+    prompted = [item for item in items if isinstance(item, Prompted)]
+    assert len(prompted[0].messages) > 4 and prompted[-1].messages == model.calls[-1][0]
