@@ -32,14 +32,15 @@ def deck(
     circuit: Circuit,
     sizing: Sizing,
     conditions: Conditions,
-    library: Path,
+    library: Path | None,
     script: MeasureScript,
     notes: Iterable[str] = (),
 ) -> str:
     """The whole file as text.
 
     Args:
-        library: The installed device models; ``conditions.corner`` is the section taken from them.
+        library: The installed device models, of which the section ``conditions.corner`` is taken;
+            None for a circuit that brings its own.
         script: Writes the lines that measure one metric.
         notes: Comment lines for the head of the file.
 
@@ -60,8 +61,6 @@ def deck(
         *map(_comment, notes),
         "*",
         "* ngspice -b <this file> prints every metric, in SI units, dB and degrees.",
-        "* The device models that ACS Assistant installed; for another PDK root write",
-        f'*   .lib "<PDK_ROOT>/<PDK>/libs.tech/ngspice/{library.name}" {conditions.corner}',
         *_models(circuit, first, library, conditions.corner),
         temperature,
         "",
@@ -91,7 +90,7 @@ def deck(
     return "\n".join([*lines, "", "quit 0", ".endc", ".end"]) + "\n"
 
 
-def session_deck(record: SessionRecord, library: Path, script: MeasureScript) -> str:
+def session_deck(record: SessionRecord, library: Path | None, script: MeasureScript) -> str:
     """The deck of the session's best turn at the first of its corners.
 
     Raises:
@@ -115,7 +114,9 @@ def session_deck(record: SessionRecord, library: Path, script: MeasureScript) ->
     return deck(record.task.circuit, sizing_of(turn), nominal.conditions, library, script, notes)
 
 
-def write_deck(record: SessionRecord, library: Path, script: MeasureScript, path: Path) -> None:
+def write_deck(
+    record: SessionRecord, library: Path | None, script: MeasureScript, path: Path
+) -> None:
     """Writes ``session_deck`` atomically."""
     atomic.write_text(path, session_deck(record, library, script))
 
@@ -177,12 +178,16 @@ def _run(circuit: Circuit, bench: Bench, script: MeasureScript) -> list[str]:
     return lines
 
 
-def _models(circuit: Circuit, bench: Bench, library: Path, corner: str) -> list[str]:
+def _models(circuit: Circuit, bench: Bench, library: Path | None, corner: str) -> list[str]:
     """The installed library in the place of the testbench's own line; others as they are."""
     lines: list[str] = []
-    for file, section in bench.libraries or [(library.name, corner)]:
-        if Path(file).name == library.name:
-            lines += _library(library, corner)
+    for file, section in bench.libraries:
+        if library is not None and Path(file).name == library.name:
+            lines += [
+                "* The device models that ACS Assistant installed; for another PDK root write",
+                f'*   .lib "<PDK_ROOT>/<PDK>/libs.tech/ngspice/{library.name}" {corner}',
+                *_library(library, corner),
+            ]
         else:
             lines += _library((circuit.path / file).resolve(), section)
     return lines

@@ -254,6 +254,17 @@ def test_parameters_of_a_testbench_stay_with_it(circuit: Circuit, tmp_path: Path
     assert text.count("w_in=10u") == 0, "the testbench's own sizes are gone"
 
 
+def test_a_circuit_with_its_own_models_needs_no_pdk(circuit: Circuit, tmp_path: Path) -> None:
+    library = tmp_path / "devices.lib.spice"
+    (circuit.path / library.name).write_text(LIBRARY)
+    own = deck(circuit, SIZING, CONDITIONS, None, script)
+    assert f'.lib "{circuit.path / library.name}" tt' in own, "its own file and section"
+    typical = deck(circuit, SIZING, replace(CONDITIONS, corner="tt"), library, script)
+    assert ngspice_of(own, tmp_path) == ngspice_of(typical, tmp_path)
+    bare = replace(circuit, testbenches=(Testbench("t", circuit.path / "tb_t.spice", "t\n.op\n"),))
+    assert ".lib" not in deck(bare, SIZING, CONDITIONS, library, script)
+
+
 def test_bad_sizing(circuit: Circuit, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="r_l"):
         deck(circuit, {"w_in": 1e-5}, CONDITIONS, tmp_path / "devices.lib.spice", script)
