@@ -1,0 +1,179 @@
+"""The design screen's engine room: the run in its thread, its mailbox, and what it holds."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from textual.message import Message
+from textual.timer import Timer
+
+from acs_assistant.cancel import CancelToken
+from acs_assistant.domain import Sizing, Turn
+from acs_assistant.engine.gate import InteractiveGate
+from acs_assistant.engine.session import Session
+from acs_assistant.events import Event, Stopped, TextDelta
+from acs_assistant.tui.runner import RATE, EngineRun
+from acs_assistant.tui.screens.page import AcsScreen
+from acs_assistant.tui.state import Phase, SessionState, sizing_of
+from acs_assistant.tui.text import plain
+
+
+class EngineScreen(AcsScreen, inherit_bindings=False):
+    """One session and the run of its loop. Subclasses draw.
+
+    Attributes:
+        session: The stored session, opened.
+        state: The fold of its events; what every board draws.
+        gate: Where decisions go.
+    """
+
+    class Mail(Message, namespace="engine"):
+        """The engine's mailbox has something."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self.state = SessionState(session.task, session.budget)
+        self.state.load(session.turns(), session.record.head, session.simulations)
+        self.gate = InteractiveGate()
+        self._run: EngineRun | None = None
+        self._drain_timer: Timer | None = None
+        self._drained_at = 0.0
+        self._appeared_at = 0.0
+        self._phase_since = 0.0
+
+    def redraw(self) -> None:
+        """Draws every board that is visible from the state."""
+        raise NotImplementedError
+
+    def draw_status(self) -> None:
+        """Draws the status line alone."""
+        raise NotImplementedError
+
+    async def show_event(self, event: Event) -> None:
+        """What an event changes beyond the boards."""
+        raise NotImplementedError
+
+    async def on_unmount(self) -> None:
+        self._shut()
+
+    @property
+    def running(self) -> bool:
+        return self._run is not None
+
+    def begin(self, turns: int | None = None) -> None:
+        """Starts the loop where the session stands."""
+        if self._run is not None:
+            return
+        session, gate = self.session, self.gate
+        best = self.state.best
+        go_past_met = best is not None and best.evaluation is not None and best.evaluation.score.met
+        stop_when_met = self.acs.services.settings.session.stop_when_met and not go_past_met
+
+        def start(cancel: CancelToken) -> object:
+            return session.run(gate, turns=turns, cancel=cancel, stop_when_met=stop_when_met)
+
+        if not self.take_up_waiting():
+            self.set_phase(Phase.OPENING)
+        self.state.stopped = None
+        self.state.shown = None
+        self._run = EngineRun(start, lambda: self.post_message(self.Mail()))  # type: ignore[arg-type]
+        self.redraw()
+
+    def take_up_waiting(self) -> bool:
+        """A stored proposal that nobody decided about is asked about again."""
+        head = self.session.head
+        if head is None or head.decision is not None or head.proposal.error:
+            return False
+        self.state.proposal = head.proposal
+        self.state.previous = _sizes_before(self.state, head)
+        self.state.current = head.id
+        self._appeared_at = self.acs.clock()
+        self.set_phase(Phase.ASKING)
+        return True
+
+    def on_engine_mail(self) -> None:
+        if self._drain_timer is None:
+            wait = max(0.0, self._drained_at + 1 / RATE - self.acs.clock())
+            self._drain_timer = self.set_timer(wait or 0.001, self._drain)
+
+    async def _drain(self) -> None:
+        self._drain_timer = None
+        self._drained_at = self.acs.clock()
+        run = self._run
+        if run is None:
+            return
+        boards = False
+        for event in run.mailbox.take():
+            before = self.state.phase
+            self.state.fold(event)
+            if self.state.phase is not before:
+                self._phase_since = self.acs.clock()
+            await self.show_event(event)
+            boards = boards or not isinstance(event, TextDelta)
+        if boards:
+            self.redraw()
+
+    def _stopped(self, event: Stopped) -> None:
+        self._run = None
+        self.gate.set_auto(0)
+        if event.reason == "error":
+            failure = self.session.failure
+            if failure is not None:
+                self.acs.fail(failure)
+            else:
+                self.notify(plain(event.message), title="Stopped", severity="error", markup=False)
+            return
+        if self.take_up_waiting():
+            return
+        words = {
+            "met": ("Every spec is met. Space goes on for a better one, w exports.", "information"),
+            "budget": ("The budget is spent. b gives more, w exports.", "warning"),
+            "failures": (plain(event.message), "warning"),
+        }
+        if event.reason in words:
+            text, severity = words[event.reason]
+            self.notify(text, severity=severity, markup=False)  # type: ignore[arg-type]
+
+    async def settle(self) -> None:
+        """Stops the loop and waits until it has: then the head may be moved."""
+        run = self._run
+        if run is None:
+            return
+        self.set_phase(Phase.STOPPING)
+        self.draw_status()
+        await asyncio.to_thread(run.cancel.cancel)
+        await asyncio.to_thread(run.join, 15.0)
+        await self._drain()
+        self._run = None
+        if self.state.phase is Phase.STOPPING:
+            self.set_phase(Phase.IDLE)
+
+    def _shut(self) -> None:
+        """Stops what runs and gives the session back, without making the screen wait."""
+        run, session = self._run, self.session
+        self._run = None
+
+        def close() -> None:
+            if run is not None:
+                run.cancel.cancel()
+                run.join(30.0)
+            session.close()
+
+        if run is None:
+            session.close()
+        else:
+            threading.Thread(target=close, name="close-session").start()
+
+    def set_phase(self, phase: Phase) -> None:
+        if phase is not self.state.phase:
+            self._phase_since = self.acs.clock()
+        self.state.phase = phase
+
+
+def _sizes_before(state: SessionState, turn: Turn) -> Sizing:
+    """The last sizing that was simulated above a turn."""
+    for above in reversed(state.measured(turn.parent) if turn.parent is not None else []):
+        return sizing_of(above)
+    return {}
