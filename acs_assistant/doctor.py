@@ -262,12 +262,13 @@ def _folder(name: str, folder: Path) -> Check:
 
 def _terminal() -> Check:
     name = "terminal"
-    if not sys.stdout.isatty():
+    stdout = sys.__stdout__  # Textual puts its own in the place of sys.stdout
+    if stdout is None or not stdout.isatty():
         return Check(name, "ok", "output is not a terminal; the TUI needs one")
     size = shutil.get_terminal_size()
     depth = os.environ.get("COLORTERM", "")
     colours = "no colour" if os.environ.get("NO_COLOR") else depth or "256 colours or fewer"
-    encoding = sys.stdout.encoding or "ascii"
+    encoding = stdout.encoding or "ascii"
     detail = f"{os.environ.get('TERM', 'dumb')}, {size.columns}x{size.lines}, {colours}, {encoding}"
     if size.columns < 80 or size.lines < 24:
         return Check(name, "warning", detail, "Make the window at least 80x24.")
