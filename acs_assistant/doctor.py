@@ -64,8 +64,11 @@ class Check:
     mend: str = ""
 
 
-def check() -> list[Check]:
-    """Looks at everything, the slow probes in parallel. Never raises for something missing."""
+def check(*names: str) -> list[Check]:
+    """Looks at everything, or only at what is named. Never raises for something missing.
+
+    The slow probes run in parallel.
+    """
     looks: tuple[tuple[str, Callable[[], Check]], ...] = (
         ("Python", _python),
         ("ngspice library", _ngspice_library),
@@ -83,8 +86,9 @@ def check() -> list[Check]:
         ("memory", _memory),
         ("processor", _processor),
     )
+    wanted = [(name, look) for name, look in looks if not names or name in names]
     with ThreadPoolExecutor(max_workers=4) as pool:
-        return list(pool.map(lambda look: _guarded(*look), looks))
+        return list(pool.map(lambda look: _guarded(*look), wanted))
 
 
 def usable(checks: Iterable[Check]) -> bool:

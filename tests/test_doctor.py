@@ -23,7 +23,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _check(name: str) -> Check:
-    return next(item for item in doctor.check() if item.name == name)
+    [found] = doctor.check(name)
+    return found
 
 
 def test_what_is_here_is_found_with_its_version() -> None:
@@ -49,7 +50,7 @@ def test_missing_device_models_stop_a_session_and_name_the_command() -> None:
     found = _check("device models")
     assert found.status == "missing"
     assert found.mend == "acs-assistant pdk install sky130"
-    assert not doctor.usable(doctor.check())
+    assert not doctor.usable([found])
 
 
 def test_device_models_of_another_installation(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
