@@ -73,7 +73,8 @@ class RlConfig(_Section):
     data: str = Field(description="folder with the archives that tasks are drawn from")
     circuits: list[str] = ["ota_5t", "two_stage_miller"]
     seconds: float = Field(default=3600, description="wall-clock budget")
-    tasks: int = Field(default=12, description="tasks per step")
+    steps: int = Field(default=0, ge=0, description="steps at most; 0: as many as time allows")
+    tasks: int = Field(default=12, ge=1, description="tasks per step")
     group: int = Field(default=8, ge=2, description="G: responses per group")
     turns: int = Field(default=4, ge=1, description="T: turns per session")
     continue_with: Literal["best", "sampled"] = "sampled"
@@ -89,6 +90,29 @@ class RlConfig(_Section):
     max_tokens: int = 512
     checkpoint_seconds: float = 180
     threads: int = 2
+    precision: Literal["bf16", "f32"] = "bf16"
+    seed: int = 1
+
+
+class FromSessionsConfig(_Section):
+    """Fine-tuning on saved sessions: the budget of each stage."""
+
+    perturbations: int = Field(
+        default=96, ge=8, description="sizings simulated around the right ones, per circuit"
+    )
+    sft_seconds: float = Field(default=120, description="imitating what was right")
+    sft_rate: float = Field(default=1e-4, description="learning rate of that")
+    rl_seconds: float = Field(default=600, description="TL-GRPO on those circuits and specs")
+    rl_steps: int = Field(default=0, ge=0, description="steps of it at most; 0: no limit")
+    rl_rate: float = Field(default=3e-5, description="learning rate of that")
+    kl_weight: float = Field(default=0.02, description="pull back to what was imitated")
+    tasks: int = Field(default=6, ge=1, description="tasks per step")
+    group: int = Field(default=8, ge=2, description="responses per group")
+    turns: int = Field(default=4, ge=1, description="turns per training session")
+    max_tokens: int = 512
+    held_out: int = Field(default=24, ge=1, description="draws that the evaluation is made on")
+    budget: int = Field(default=5, ge=1, description="simulations per draw in the evaluation")
+    threads: int = Field(default=2, ge=1)
     precision: Literal["bf16", "f32"] = "bf16"
     seed: int = 1
 

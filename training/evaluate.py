@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from acs_assistant.domain import Task
-from acs_assistant.llm.batch import BatchSampler
 from acs_assistant.llm.port import Sampling
 from acs_assistant.prompting.parse import named_sizes
+from acs_assistant.scoring import reward
 from acs_assistant.sim.port import Simulator
-from acs_assistant.training.rollout import History, play_turn
+from acs_assistant.training.rollout import GroupSampler, History, play_turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +37,30 @@ class Report:
     relative_error: float
     named_sizes_kept: float
 
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; a figure of which there was nothing to measure is null."""
+        document = asdict(self)
+        for name in ("sign_right", "relative_error", "named_sizes_kept"):
+            if math.isnan(document[name]):
+                document[name] = None
+        return document
+
 
 def evaluate(
     tasks: Sequence[Task],
-    sampler: BatchSampler,
+    sampler: GroupSampler,
     simulator: Simulator,
     *,
     budget: int = 10,
     temperature: float = 0.6,
     independent: int = 0,
+    max_tokens: int = 512,
     seed: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Report, list[History]]:
     """Plays every task to its budget: greedy first, then drawn at ``temperature`` with history.
+
+    A session that outgrows the model's context ends there.
 
     Args:
         independent: Also draw this many first proposals per task, as the yardstick for history.
@@ -60,7 +74,7 @@ def evaluate(
             break
         sampling = Sampling(
             temperature=0.0 if number == 1 else temperature,
-            max_tokens=512,
+            max_tokens=max_tokens,
             seed=seed * 1000 + number,
         )
         played = play_turn(
@@ -71,16 +85,29 @@ def evaluate(
             sampling,
             1,
         )
-        for i, (attempt,) in zip(open_tasks, played, strict=True):
-            histories[i] = (*histories[i], attempt.turn)
-            if attempt.turn.evaluation is not None and attempt.turn.evaluation.score.met:
-                solved[i] = number
+        for i, attempts in zip(open_tasks, played, strict=True):
+            for attempt in attempts:
+                histories[i] = (*histories[i], attempt.turn)
+                if attempt.met:
+                    solved[i] = number
         if progress is not None:
             progress(number, len(tasks) - len(solved))
     met_at = {k: _share(solved, k, len(tasks)) for k in range(1, budget + 1)}
-    alone = _independent(tasks, sampler, simulator, independent, temperature, seed)
+    sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
+    alone = _independent(tasks, sampler, simulator, independent, sampling)
     honesty = honesty_of(histories)
     return Report(len(tasks), met_at, alone, *honesty), histories
+
+
+def best_rewards(histories: Sequence[History]) -> NDArray[np.float64]:
+    """(tasks,) the highest reward of each session."""
+    return np.array(
+        [
+            max((reward(t.evaluation.score if t.evaluation else None) for t in history), default=0)
+            for history in histories
+        ],
+        dtype=np.float64,
+    )
 
 
 def _share(solved: dict[int, int], within: int, total: int) -> float:
@@ -89,20 +116,18 @@ def _share(solved: dict[int, int], within: int, total: int) -> float:
 
 def _independent(
     tasks: Sequence[Task],
-    sampler: BatchSampler,
+    sampler: GroupSampler,
     simulator: Simulator,
     count: int,
-    temperature: float,
-    seed: int,
+    sampling: Sampling,
 ) -> dict[int, float]:
     if not count:
         return {}
-    sampling = Sampling(temperature=temperature, max_tokens=512, seed=seed)
     played = play_turn(tasks, [()] * len(tasks), sampler, simulator, sampling, count)
     solved = {}
     for i, attempts in enumerate(played):
         for k, attempt in enumerate(attempts, start=1):
-            if attempt.turn.evaluation is not None and attempt.turn.evaluation.score.met:
+            if attempt.met:
                 solved[i] = k
                 break
     return {k: _share(solved, k, len(tasks)) for k in range(1, count + 1)}

@@ -6,44 +6,59 @@ spend B·G simulations per round; a step of this one is T rounds.
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import numpy as np
 
-from acs_assistant.llm.batch import BatchSampler
 from acs_assistant.sim.port import Simulator
 from acs_assistant.training.advantages import trajectory_advantages
 from acs_assistant.training.config import RlConfig
 from acs_assistant.training.policy import Group
-from acs_assistant.training.rollout import History, play_turn
-from acs_assistant.training.tl_grpo import Collected, DrawTask, sampling_of
+from acs_assistant.training.rollout import Attempt, GroupSampler, History, play_turn
+from acs_assistant.training.tl_grpo import Collected, TaskSource, collected, sampling_of
+
+Tokens = tuple[int, ...]
 
 
 class TrajectoryLevel:
     """Collects whole sessions, step by step."""
 
-    def __init__(self, config: RlConfig, draw: DrawTask, rng: np.random.Generator) -> None:
+    def __init__(self, config: RlConfig, source: TaskSource) -> None:
         self._config = config
-        self._draw = draw
-        self._rng = rng
+        self._source = source
 
-    def collect(self, sampler: BatchSampler, simulator: Simulator, seed: int) -> Collected:
+    def collect(self, sampler: GroupSampler, simulator: Simulator, step: int) -> Collected:
         config = self._config
-        tasks = [self._draw(self._rng) for _ in range(config.tasks)]
+        rng = np.random.default_rng([config.seed, step])
+        tasks = [self._source.draw(rng) for _ in range(config.tasks)]
         repeated = [task for task in tasks for _ in range(config.group)]
         histories: list[History] = [() for _ in repeated]
-        rewards = np.zeros((len(tasks), config.group, config.turns))
-        drawn: list[list[tuple[tuple[int, ...], tuple[int, ...]]]] = []
+        # A trajectory that has outgrown the context stays at what it reached.
+        rewards = np.full((len(repeated), config.turns), -np.inf)
+        drawn: list[tuple[int, Attempt]] = []
         for turn in range(config.turns):
-            sampling = sampling_of(config, seed * config.turns + turn)
+            seed = (config.seed * 10000 + step) * config.turns + turn
+            sampling = sampling_of(config, seed)
             played = play_turn(repeated, histories, sampler, simulator, sampling, 1)
-            attempts = [attempt for (attempt,) in played]
-            rewards[:, :, turn] = np.array([a.reward for a in attempts]).reshape(len(tasks), -1)
-            drawn.append([(tuple(sampler.tokens(a.prompt)), a.sample.tokens) for a in attempts])
-            histories = [(*h, a.turn) for h, a in zip(histories, attempts, strict=True)]
-        advantages = trajectory_advantages(rewards, config.normalise)
+            for row, attempts in enumerate(played):
+                for attempt in attempts:
+                    rewards[row, turn] = attempt.reward
+                    histories[row] = (*histories[row], attempt.turn)
+                    drawn.append((row, attempt))
+        shape = (len(tasks), config.group, config.turns)
+        worth = trajectory_advantages(rewards.reshape(shape), config.normalise)[:, :, 0].ravel()
+        responses: dict[Tokens, list[tuple[Tokens, float]]] = defaultdict(list)
+        for row, attempt in drawn:
+            responses[attempt.prompt].append((attempt.sample.tokens, float(worth[row])))
         groups = [
-            Group(prompt, (response,), advantages[i // config.group, i % config.group, turn, None])
-            for turn, responses in enumerate(drawn)
-            for i, (prompt, response) in enumerate(responses)
+            Group(prompt, tuple(t for t, _ in pairs), np.array([w for _, w in pairs]))
+            for prompt, pairs in responses.items()
         ]
-        turns = np.full(len(tasks), config.turns)
-        return Collected(groups, rewards.reshape(len(tasks), -1), turns, rewards.size)
+        return collected(groups, [attempt for _, attempt in drawn])
+
+    def state(self) -> str:
+        """Every step begins new sessions: nothing is carried over."""
+        return ""
+
+    def restore(self, state: str) -> None:
+        pass

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from tokenizers import Tokenizer
 from transformers import LlamaForCausalLM
 
-from acs_assistant.domain import Task
+from acs_assistant.domain import Circuit, Task
+from acs_assistant.errors import ConfigError
 from acs_assistant.library import load_circuit
 from acs_assistant.llm.batch import BatchSampler
 from acs_assistant.sim.port import Simulator
@@ -22,109 +25,211 @@ from acs_assistant.training.archive import Archive, load_archive
 from acs_assistant.training.config import RlConfig
 from acs_assistant.training.export_gguf import write_gguf
 from acs_assistant.training.grpo import TrajectoryLevel
-from acs_assistant.training.policy import informative, update
-from acs_assistant.training.sft import Progress, load_checkpoint, save_checkpoint
+from acs_assistant.training.policy import Group, informative, update
+from acs_assistant.training.sft import (
+    Progress,
+    load_checkpoint,
+    save_checkpoint,
+    whole_checkpoint,
+)
 from acs_assistant.training.tasks import default_scores, draw_specs
-from acs_assistant.training.tl_grpo import DrawTask, TurnLevel
+from acs_assistant.training.tl_grpo import Collected, Collector, TaskSource, TurnLevel
 
 Method = Literal["grpo", "tl-grpo"]
 
+_COLLECTOR = "collector.json"
+
 
 def train_rl(
-    method: Method, config: RlConfig, simulator: Simulator, out: Path, resume: bool = False
+    method: Method,
+    config: RlConfig,
+    simulator: Simulator,
+    out: Path,
+    resume: bool = False,
+    *,
+    source: TaskSource | None = None,
+    lessons: Sequence[Group] = (),
 ) -> Path:
-    """Trains until the wall-clock budget is spent; returns the checkpoint folder.
+    """Trains until the wall-clock budget or the steps are spent; returns the checkpoint folder.
 
-    Responses are drawn by llama.cpp from an F16 export of the weights, made anew each step.
+    Responses are drawn by llama.cpp from an F16 export of the weights, made anew each step. A run
+    that was killed and resumed takes the same next step as one that went on from the checkpoint.
+
+    Args:
+        source: Where tasks come from; the archives that the recipe names by default.
+        lessons: Groups judged beforehand, by a person; one of them joins each step in turn.
+
+    Raises:
+        ConfigError: No checkpoint to start from, or not enough memory for the recipe.
+        StorageError: A checkpoint cannot be written.
     """
     torch.set_num_threads(config.threads)
-    checkpoint = out / "checkpoint"
-    model, tokenizer = load_checkpoint(checkpoint if resume else Path(config.start))
-    reference = load_checkpoint(Path(config.start))[0] if config.kl_weight else None
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0
-    )
-    progress = Progress()
+    source = ArchiveTasks(config) if source is None else source
+    run = _Run(method, config, out, source)
     if resume:
-        state = torch.load(checkpoint / "trainer.pt", weights_only=True)
-        optimizer.load_state_dict(state["optimizer"])
-        progress = Progress(**state["progress"])
-    rng = np.random.default_rng([config.seed, progress.step])
-    draw = task_source(config)
-    kind = TurnLevel if method == "tl-grpo" else TrajectoryLevel
-    collector = kind(config, draw, rng)
-    before, began = progress.seconds, time.monotonic()
-    saved = began
-    out.mkdir(parents=True, exist_ok=True)
+        run.resume()
+    else:
+        run.save()  # whatever happens next, there is something to go on from
     console = Console(stderr=True)
+    before, began = run.progress.seconds, time.monotonic()
+    saved = began
     with (out / "metrics.jsonl").open("a", encoding="utf-8") as log:
-        while progress.seconds < config.seconds:
-            model.train(False)
-            with _Sampler(model, tokenizer, config) as sampler:
-                drawn = collector.collect(sampler, simulator, config.seed * 10000 + progress.step)
-            collected = time.monotonic()
-            model.train()
-            groups = informative(drawn.groups, config.kl_weight)
-            figures = update(model, optimizer, groups, config, reference)
-            progress.step += 1
-            progress.seconds = before + time.monotonic() - began
-            progress.loss = figures["loss"]
-            line = {
-                "step": progress.step,
-                "seconds": round(progress.seconds, 1),
-                "reward": round(float(drawn.rewards.mean()), 4),
-                "met": round(float((drawn.rewards >= 1.0).mean()), 4),
-                "met_first": _met(drawn.rewards, drawn.turns == 1),
-                "met_later": _met(drawn.rewards, drawn.turns > 1),
-                "informative": len(groups) / max(len(drawn.groups), 1),
-                "simulations": drawn.simulations,
-                "update_seconds": round(time.monotonic() - collected, 2),
-                **{name: round(value, 5) for name, value in figures.items()},
-            }
-            log.write(json.dumps(line) + "\n")
+        while not run.finished:
+            step = run.progress.step
+            extra = [lessons[step % len(lessons)]] if lessons else []
+            line = run.step(simulator, extra)
+            run.progress.seconds = before + time.monotonic() - began
+            log.write(json.dumps({**line, "seconds": round(run.progress.seconds, 1)}) + "\n")
             log.flush()
+            left = max(0.0, config.seconds - run.progress.seconds) / 60
             console.print(
-                f"step {progress.step}  reward {line['reward']}  met {line['met']}  "
-                f"{(config.seconds - progress.seconds) / 60:.1f} min left"
+                f"step {step + 1}  reward {line['reward']}  met {line['met']}  {left:.1f} min left"
             )
             if time.monotonic() - saved > config.checkpoint_seconds:
-                save_checkpoint(checkpoint, model, tokenizer, optimizer, progress)
+                run.save()
                 saved = time.monotonic()
-    save_checkpoint(checkpoint, model, tokenizer, optimizer, progress)
-    return checkpoint
+    run.save()
+    return run.checkpoint
 
 
-def task_source(config: RlConfig) -> DrawTask:
-    """Draws training tasks from the archives: specs of good sizings, relaxed a little."""
-    archives = [
-        load_archive(Path(config.data) / f"{name}.npz", load_circuit(name))
-        for name in config.circuits
-    ]
-    pools = [_good_rows(archive) for archive in archives]
+class _Run:
+    """Weights, optimizer, collector and how far they are."""
 
-    def draw(rng: np.random.Generator) -> Task:
+    def __init__(self, method: Method, config: RlConfig, out: Path, source: TaskSource) -> None:
+        self.config = config
+        self.checkpoint = out / "checkpoint"
+        self.progress = Progress()
+        self._model, self._tokenizer = load_checkpoint(Path(config.start))
+        self._reference = load_checkpoint(Path(config.start))[0] if config.kl_weight else None
+        self._optimizer = _optimizer(self._model, config)
+        kind = TurnLevel if method == "tl-grpo" else TrajectoryLevel
+        self._collector: Collector = kind(config, source)
+        out.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def finished(self) -> bool:
+        spent = self.progress.seconds >= self.config.seconds
+        return spent or (0 < self.config.steps <= self.progress.step)
+
+    def resume(self) -> None:
+        folder = whole_checkpoint(self.checkpoint)
+        self._model, self._tokenizer = load_checkpoint(folder)
+        self._optimizer = _optimizer(self._model, self.config)
+        state = torch.load(folder / "trainer.pt", weights_only=True)
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.progress = Progress(**state["progress"])
+        stored = folder / _COLLECTOR
+        if stored.exists():
+            self._collector.restore(stored.read_text(encoding="utf-8"))
+
+    def save(self) -> None:
+        state = self._collector.state()
+        save_checkpoint(
+            self.checkpoint,
+            self._model,
+            self._tokenizer,
+            self._optimizer,
+            self.progress,
+            {_COLLECTOR: state} if state else {},
+        )
+
+    def step(self, simulator: Simulator, extra: Sequence[Group]) -> dict[str, Any]:
+        """One step; returns the line for the log."""
+        began = time.monotonic()
+        try:
+            self._model.train(False)
+            with _Policy(self._model, self._tokenizer, self.config) as sampler:
+                drawn = self._collector.collect(sampler, simulator, self.progress.step)
+            collected = time.monotonic()
+            self._model.train()
+            groups = informative([*drawn.groups, *extra], self.config.kl_weight)
+            figures = update(self._model, self._optimizer, groups, self.config, self._reference)
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "memory" not in str(error):
+                raise
+            raise ConfigError(
+                f"step {self.progress.step + 1} needs more memory than there is.",
+                hint=f"Lower 'tasks', 'group' or 'turns' in the recipe and go on from the last "
+                f"checkpoint with --resume {self.checkpoint.parent}",
+            ) from error
+        self.progress.step += 1
+        self.progress.loss = figures["loss"]
+        return {
+            "step": self.progress.step,
+            **_drawn_figures(drawn),
+            "informative": round(len(groups) / max(len(drawn.groups) + len(extra), 1), 4),
+            "draw_seconds": round(collected - began, 2),
+            "update_seconds": round(time.monotonic() - collected, 2),
+            **{name: round(value, 5) for name, value in figures.items()},
+        }
+
+
+def _optimizer(model: LlamaForCausalLM, config: RlConfig) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0
+    )
+
+
+def _drawn_figures(drawn: Collected) -> dict[str, Any]:
+    """A share of nothing (no later turns, say) is null: NaN is not JSON."""
+    first = drawn.turns == 1
+    return {
+        "reward": _mean(drawn.rewards),
+        "met": _mean(drawn.met),
+        "met_first": _mean(drawn.met[first]),
+        "met_later": _mean(drawn.met[~first]),
+        "invalid": round(1.0 - drawn.simulations / max(len(drawn.rewards), 1), 4),
+        "simulations": drawn.simulations,
+    }
+
+
+def _mean(values: NDArray[Any]) -> float | None:
+    return round(float(values.mean()), 4) if len(values) else None
+
+
+class ArchiveTasks:
+    """Training tasks from the archives of a recipe: specs of good sizings, relaxed a little."""
+
+    def __init__(self, config: RlConfig) -> None:
+        self._relax = config.relax
+        self._archives = [
+            load_archive(_archive_path(Path(config.data), name), load_circuit(name))
+            for name in config.circuits
+        ]
+        self._pools = [_good_rows(archive) for archive in self._archives]
+
+    @property
+    def circuits(self) -> Sequence[Circuit]:
+        return [archive.circuit for archive in self._archives]
+
+    def draw(self, rng: np.random.Generator) -> Task:
         while True:
-            which = int(rng.integers(len(archives)))
-            archive, pool = archives[which], pools[which]
+            which = int(rng.integers(len(self._archives)))
+            archive, pool = self._archives[which], self._pools[which]
             row = int(pool[rng.integers(len(pool))])
-            specs = draw_specs(archive.circuit, archive.metrics[row], rng, config.relax)
+            specs = draw_specs(archive.circuit, archive.metrics[row], rng, self._relax)
             if specs is not None:
                 return Task(archive.circuit, specs, archive.circuit.conditions)
 
-    return draw
+
+def _archive_path(folder: Path, name: str) -> Path:
+    path = folder / f"{name}.npz"
+    if not path.exists():
+        raise ConfigError(
+            f"holds no simulated sizings of circuit {name} ({path.name}).",
+            hint="Make them with `acs-assistant train data --config FILE --out DIR`.",
+            file=folder,
+        )
+    return path
 
 
-def _good_rows(archive: Archive) -> np.ndarray:
+def _good_rows(archive: Archive) -> NDArray[np.int64]:
     scores = default_scores(archive)
     working = np.flatnonzero(archive.ok & (scores > 0.5))
     return working[np.argsort(-scores[working])[: max(200, len(working) // 2)]]
 
 
-def _met(rewards: np.ndarray, which: np.ndarray) -> float:
-    return round(float((rewards[which] >= 1.0).mean()), 4) if which.any() else float("nan")
-
-
-class _Sampler:
+class _Policy:
     """The weights as they are now, as a GGUF that llama.cpp draws from."""
 
     def __init__(self, model: LlamaForCausalLM, tokenizer: Tokenizer, config: RlConfig) -> None:

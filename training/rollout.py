@@ -5,35 +5,65 @@ Render, parse, simulate and score are the app's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from acs_assistant.domain import Decision, Evaluation, Measurement, Proposal, Task, Turn
-from acs_assistant.llm.batch import BatchSampler, Sample
+from acs_assistant.llm.batch import Sample
 from acs_assistant.llm.port import Sampling
 from acs_assistant.prompting.grammar import grammar
-from acs_assistant.prompting.parse import parse
+from acs_assistant.prompting.parse import Reply, parse
 from acs_assistant.prompting.render import messages
 from acs_assistant.scoring import reward, score
 from acs_assistant.sim.port import SimulationRequest, Simulator
 from acs_assistant.training.chat import chat_text
 
 
+class GroupSampler(Protocol):
+    """What a rollout needs of a model (``llm.batch.BatchSampler``); ``context`` is in tokens."""
+
+    context: int
+
+    def tokens(self, prompt: str | Sequence[int]) -> list[int]: ...
+
+    def limit(self, prompt: Sequence[int], sampling: Sampling) -> int:
+        """Tokens that the answer may have; raises ModelError when too few are left for one."""
+        ...
+
+    def sample(
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        count: int,
+        sampling: Sampling,
+        grammars: str | Sequence[str | None] | None = None,
+    ) -> list[list[Sample]]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One drawn response, what became of it, and what it was worth.
 
-    ``turn`` holds the proposal and, when the call was valid, its evaluation.
+    Attributes:
+        prompt: Tokens of the history that it was drawn from.
+        turn: The proposal and, when the call was valid, its evaluation.
     """
 
-    prompt: str
+    prompt: tuple[int, ...]
     sample: Sample
     turn: Turn
     reward: float
 
+    @property
+    def valid(self) -> bool:
+        return self.turn.evaluation is not None
+
+    @property
+    def met(self) -> bool:
+        return self.turn.evaluation is not None and self.turn.evaluation.score.met
+
 
 History = tuple[Turn, ...]
-Chooser = Callable[[Sequence[Attempt]], Attempt]
 
 
 def best(attempts: Sequence[Attempt]) -> Attempt:
@@ -44,7 +74,7 @@ def best(attempts: Sequence[Attempt]) -> Attempt:
 def play_turn(
     tasks: Sequence[Task],
     histories: Sequence[History],
-    sampler: BatchSampler,
+    sampler: GroupSampler,
     simulator: Simulator,
     sampling: Sampling,
     count: int,
@@ -52,49 +82,71 @@ def play_turn(
     """Draws ``count`` responses for each task from its history and simulates every one.
 
     Returns:
-        For each task its attempts.
+        For each task its attempts; none where the history has outgrown the model's context.
+
+    Raises:
+        ModelError: A task does not fit the context even without a history.
     """
-    prompts = [
-        chat_text(messages(task, history), add_generation_prompt=True)
-        for task, history in zip(tasks, histories, strict=True)
+    prompts = [_prompt(t, h, sampler, sampling) for t, h in zip(tasks, histories, strict=True)]
+    rows = [row for row, prompt in enumerate(prompts) if prompt]
+    grammars = [grammar(tasks[row].circuit) for row in rows]
+    groups = sampler.sample([prompts[row] for row in rows], count, sampling, grammars)
+    drawn = [
+        (row, sample, parse(sample.text, tasks[row].circuit))
+        for row, group in zip(rows, groups, strict=True)
+        for sample in group
     ]
-    grammars = [grammar(task.circuit) for task in tasks]
-    groups = sampler.sample(prompts, count, sampling, grammars)
-    replies = [
-        [parse(sample.text, task.circuit) for sample in group]
-        for task, group in zip(tasks, groups, strict=True)
-    ]
-    places, requests = [], []
-    for row, (task, group) in enumerate(zip(tasks, replies, strict=True)):
-        for column, reply in enumerate(group):
-            if reply.sizing is not None:
-                places.append((row, column))
-                requests.append(SimulationRequest(task.circuit, reply.sizing, task.conditions))
-    measured: dict[tuple[int, int], Measurement] = {
-        places[index]: measurement for index, measurement in simulator.map(requests)
-    }
-    played = []
-    for row, (task, history) in enumerate(zip(tasks, histories, strict=True)):
-        attempts = []
-        for column, sample in enumerate(groups[row]):
-            reply, measurement = replies[row][column], measured.get((row, column))
-            proposal = Proposal(
-                reply.sizing or {},
-                "model",
-                reasoning=reply.reasoning,
-                raw=sample.text,
-                predictions=reply.predictions,
-                error=reply.error,
-            )
-            index = len(history) + 1
-            if measurement is None:
-                turn = Turn(index, None, index, proposal, Decision("invalid"), None, task.specs)
-                worth = reward(None)
-            else:
-                evaluation = Evaluation((measurement,), score(task.specs, [measurement]))
-                decision = Decision("accepted", proposal.sizing)
-                turn = Turn(index, None, index, proposal, decision, evaluation, task.specs)
-                worth = reward(evaluation.score)
-            attempts.append(Attempt(prompts[row], sample, turn, worth))
-        played.append(attempts)
+    measured = _simulate([(tasks[row], reply) for row, _, reply in drawn], simulator)
+    played: list[list[Attempt]] = [[] for _ in tasks]
+    for (row, sample, reply), measurements in zip(drawn, measured, strict=True):
+        turn = _turn(tasks[row], len(histories[row]) + 1, sample, reply, measurements)
+        worth = reward(turn.evaluation.score if turn.evaluation is not None else None)
+        played[row].append(Attempt(prompts[row], sample, turn, worth))
     return played
+
+
+def _prompt(
+    task: Task, history: History, sampler: GroupSampler, sampling: Sampling
+) -> tuple[int, ...]:
+    """Empty when a whole answer would not fit behind the history."""
+    tokens = tuple(sampler.tokens(chat_text(messages(task, history), add_generation_prompt=True)))
+    if history and sampler.context - len(tokens) < sampling.max_tokens:
+        return ()
+    sampler.limit(tokens, sampling)
+    return tokens
+
+
+def _simulate(
+    replies: Sequence[tuple[Task, Reply]], simulator: Simulator
+) -> list[tuple[Measurement, ...]]:
+    """Every valid sizing at every corner of its task; nothing for an invalid one."""
+    places, requests = [], []
+    for index, (task, reply) in enumerate(replies):
+        if reply.sizing is not None:
+            for corner in task.corners:
+                places.append(index)
+                conditions = replace(task.conditions, corner=corner)
+                requests.append(SimulationRequest(task.circuit, reply.sizing, conditions))
+    results = dict(simulator.map(requests))
+    measured: list[list[Measurement]] = [[] for _ in replies]
+    for number, index in enumerate(places):
+        measured[index].append(results[number])
+    return [tuple(measurements) for measurements in measured]
+
+
+def _turn(
+    task: Task, index: int, sample: Sample, reply: Reply, measurements: Sequence[Measurement]
+) -> Turn:
+    proposal = Proposal(
+        reply.sizing or {},
+        "model",
+        reasoning=reply.reasoning,
+        raw=sample.text,
+        predictions=reply.predictions,
+        error=reply.error,
+    )
+    if not measurements:
+        return Turn(index, None, index, proposal, Decision("invalid"), None, task.specs)
+    evaluation = Evaluation(tuple(measurements), score(task.specs, measurements))
+    decision = Decision("accepted", proposal.sizing)
+    return Turn(index, None, index, proposal, decision, evaluation, task.specs)

@@ -6,17 +6,19 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from transformers import LlamaForCausalLM
+from transformers.utils.logging import disable_progress_bar
 
-from acs_assistant.errors import ConfigError
+from acs_assistant.errors import ConfigError, StorageError
 from acs_assistant.library import load_circuit
 from acs_assistant.training.chat import Encoder, Example, chat_text
 from acs_assistant.training.config import SftConfig
@@ -27,6 +29,8 @@ from acs_assistant.training.packing import batches
 from acs_assistant.training.tokenizer import load_tokenizer, train_tokenizer
 
 _TOKENIZER_SAMPLE = 4000
+
+disable_progress_bar()  # type: ignore[no-untyped-call]  # one for every checkpoint is too much
 
 
 @dataclass(slots=True)
@@ -62,7 +66,7 @@ def train_sft(config: SftConfig, out: Path, resume: bool = False) -> Path:
     optimizer = _optimizer(model, config)
     progress = Progress()
     if resume:
-        state = torch.load(checkpoint / "trainer.pt", weights_only=True)
+        state = torch.load(whole_checkpoint(checkpoint) / "trainer.pt", weights_only=True)
         optimizer.load_state_dict(state["optimizer"])
         progress = Progress(**state["progress"])
     out.mkdir(parents=True, exist_ok=True)
@@ -191,8 +195,34 @@ def save_checkpoint(
     tokenizer: Tokenizer,
     optimizer: torch.optim.Optimizer | None,
     progress: Progress,
+    notes: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes weights, tokenizer and trainer state beside ``folder``, then swaps the folders."""
+    """Writes weights, tokenizer and trainer state beside ``folder``, then swaps the folders.
+
+    Args:
+        notes: Further text files, by name.
+
+    Raises:
+        StorageError: The disk is full or the folder cannot be written; the last one is whole.
+    """
+    try:
+        _save_checkpoint(folder, model, tokenizer, optimizer, progress, notes or {})
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch raises RuntimeError
+        raise StorageError(
+            f"the checkpoint of step {progress.step} cannot be written: {error}",
+            hint="Make room on the disk, then go on from the checkpoint before it with --resume.",
+            file=folder,
+        ) from error
+
+
+def _save_checkpoint(
+    folder: Path,
+    model: LlamaForCausalLM,
+    tokenizer: Tokenizer,
+    optimizer: torch.optim.Optimizer | None,
+    progress: Progress,
+    notes: Mapping[str, str],
+) -> None:
     beside, old = folder.with_name(folder.name + ".part"), folder.with_name(folder.name + ".old")
     _remove(beside)
     beside.mkdir(parents=True)
@@ -208,8 +238,10 @@ def save_checkpoint(
     if optimizer is not None:
         state["optimizer"] = optimizer.state_dict()
     torch.save(state, beside / "trainer.pt")
-    _remove(old)
-    if folder.exists():
+    for name, text in notes.items():
+        (beside / name).write_text(text, encoding="utf-8")
+    if folder.exists():  # else ``old`` is the only whole one until the next line but one
+        _remove(old)
         folder.rename(old)
     beside.rename(folder)
     _remove(old)
@@ -221,10 +253,20 @@ def load_checkpoint(folder: Path) -> tuple[LlamaForCausalLM, Tokenizer]:
     Raises:
         ConfigError: There is none.
     """
+    whole = whole_checkpoint(folder)
+    model = LlamaForCausalLM.from_pretrained(whole, attn_implementation="sdpa")
+    return model, load_tokenizer(whole / "tokenizer.json")
+
+
+def whole_checkpoint(folder: Path) -> Path:
+    """The folder itself, or its predecessor when a kill in mid-swap left only that.
+
+    Raises:
+        ConfigError: There is neither.
+    """
     for candidate in (folder, folder.with_name(folder.name + ".old")):
         if (candidate / "tokenizer.json").exists() and (candidate / "config.json").exists():
-            model = LlamaForCausalLM.from_pretrained(candidate, attn_implementation="sdpa")
-            return model, load_tokenizer(candidate / "tokenizer.json")
+            return candidate
     raise ConfigError(
         "holds no checkpoint.", hint="Train one: acs-assistant train sft.", file=folder
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from acs_assistant.cli.output import say
+from acs_assistant.cli.output import json_option, print_json, progress, say, table
 from acs_assistant.errors import InputError
+
+if TYPE_CHECKING:
+    from acs_assistant.training.evaluate import Report
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -93,6 +96,76 @@ def _reinforce(
 
 
 @train.command()
+@click.argument("model")
+@click.option("--tasks", "tasks_file", type=_FILE, required=True, metavar="FILE.json",
+              help="Tasks, as `bench` reads them.")  # fmt: skip
+@click.option("--budget", type=click.IntRange(min=1), default=10, show_default=True,
+              help="Simulations per task.")  # fmt: skip
+@click.option("--independent", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Also draw this many first proposals per task, without history.")  # fmt: skip
+@click.option("--temperature", type=click.FloatRange(min=0), default=0.6, show_default=True,
+              help="From the second turn on; the first is greedy.")  # fmt: skip
+@click.option("--seed", type=int, default=1, show_default=True)
+@json_option
+def evaluate(
+    model: str,
+    tasks_file: Path,
+    budget: int,
+    independent: int,
+    temperature: float,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Measure MODEL, an installed one or a GGUF file: tasks met, and how true its reasoning is."""
+    _require_extra()
+    from acs_assistant.bench.taskfile import read_tasks
+    from acs_assistant.cli.compose import make_simulator
+    from acs_assistant.library import load_circuit
+    from acs_assistant.llm import show_model
+
+    entries = read_tasks(tasks_file)
+    circuits = {name: load_circuit(name) for name in {entry.circuit for entry in entries}}
+    tasks = [entry.task(circuits[entry.circuit]) for entry in entries]
+    card = show_model(model)
+    from acs_assistant.llm.batch import BatchSampler
+    from acs_assistant.training.evaluate import evaluate as play
+
+    simulator = make_simulator()
+    try:
+        with BatchSampler(card.path) as sampler:
+            report, _ = play(
+                tasks,
+                sampler,
+                simulator,
+                budget=budget,
+                temperature=temperature,
+                independent=independent,
+                seed=seed,
+                progress=lambda turn, left: progress(f"turn {turn}: {left} tasks left"),
+            )
+    finally:
+        simulator.close()
+    if as_json:
+        print_json({"model": card.name, "budget": budget, "seed": seed, **report.as_json()})
+        return
+    say(_report_table(report))
+
+
+def _report_table(report: Report) -> str:
+    def share(value: float) -> str:
+        return "none to judge" if value != value else f"{100 * value:.1f} %"
+
+    rows = [[f"met within {k}", share(v)] for k, v in report.met_at.items()]
+    rows += [[f"met by {k} without history", share(v)] for k, v in report.independent_at.items()]
+    rows += [
+        ["predicted changes of the right sign", share(report.sign_right)],
+        ["median error of predictions", share(report.relative_error)],
+        ["named sizes that are in the call", share(report.named_sizes_kept)],
+    ]
+    return f"{report.tasks} tasks\n" + table(rows)
+
+
+@train.command()
 @click.argument("checkpoint", type=_FOLDER)
 @click.option("--quantize", type=click.Choice(["f16", "q8_0"]), default="q8_0", show_default=True)
 @click.option("--out", type=_FILE, required=True, metavar="FILE.gguf")
@@ -116,7 +189,8 @@ def export(
 
 
 def _resumed(folder: Path | None) -> Path | None:
-    if folder is not None and not (folder / "checkpoint" / "trainer.pt").is_file():
+    states = ("checkpoint/trainer.pt", "checkpoint.old/trainer.pt")
+    if folder is not None and not any((folder / state).is_file() for state in states):
         raise InputError(
             "there is no run to go on with: it has no checkpoint/trainer.pt.",
             hint="Give the --out folder of the run that was stopped.",
