@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes.util
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -165,21 +165,15 @@ class NgSpice:
             return float("nan")
         return float(info.v_realdata[0])
 
-    def plot(self, name: str, wanted: frozenset[str] | None = None) -> Plot:
-        """One plot, with all vectors or only those wanted (the scale always)."""
+    def plot(self, name: str) -> Plot:
+        """One plot. Its vectors are copied when they are first read, so read them before the next
+        circuit is loaded."""
         kind = name.rstrip("0123456789")
         names = self._strings(self._api.ngSpice_AllVecs(name.encode()))
         scale = _scale(kind, names)
-        vectors = {}
-        for vector in names:
-            lower = vector.lower()
-            if wanted is None or lower in wanted or vector == scale:
-                data = self.vector(f"{name}.{vector}")
-                if data is not None:
-                    vectors[lower] = data
-        if kind == "noise" and any(v.endswith("_total") for v in vectors):
+        if kind == "noise" and any(n.lower().endswith("_total") for n in names):
             kind = "noise_total"
-        return Plot(name, kind, scale.lower(), vectors)
+        return Plot(name, kind, scale.lower(), _Vectors(self, name, names))
 
     def reason(self) -> str:
         """The first message that reads like the cause of a failure."""
@@ -188,6 +182,28 @@ class NgSpice:
             if any(mark in text.lower() for mark in _IMPORTANT) and len(text) > 6:
                 return text[:300]
         return "ngspice gave no result"
+
+
+class _Vectors(Mapping[str, Vector]):
+    """Vectors of one plot by lower-case name, read from ngspice when they are asked for."""
+
+    def __init__(self, ngspice: NgSpice, plot: str, names: Sequence[str]) -> None:
+        self._ngspice = ngspice
+        self._places = {name.lower(): f"{plot}.{name}" for name in names}
+        self._read: dict[str, Vector] = {}
+
+    def __getitem__(self, name: str) -> Vector:
+        known = self._read.get(name)
+        if known is None:
+            known = self._ngspice.vector(self._places[name])
+            self._read[name] = known = np.empty(0) if known is None else known
+        return known
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 _SCALES = {"ac": "frequency", "tran": "time", "noise": "frequency"}

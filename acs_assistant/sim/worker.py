@@ -213,7 +213,10 @@ def _check_complete(
 ) -> None:
     """Raises SimulationFailed when an analysis gave nothing, or stopped before its end."""
     own = [plot for plot in plots if plot.kind == kind or plot.kind.startswith(kind)]
-    if not own or not own[0].vectors or any(len(v) == 0 for v in own[0].vectors.values()):
+    if not own or not own[0].vectors:
+        raise SimulationFailed(f"{kind}: {ngspice.reason()}")
+    probe = own[0].scale or next(iter(own[0].vectors))
+    if not len(own[0].vectors[probe]):
         raise SimulationFailed(f"{kind}: {ngspice.reason()}")
     if kind == "tran":
         stop = _spice_number(words[2])

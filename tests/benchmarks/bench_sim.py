@@ -1,7 +1,8 @@
 """Simulation speed, agreement and memory, beside ``ngspice -b`` with the PDK's own library.
 
-Everything is a ratio of two figures of the same run on the same machine. The last line of stdout
-is one JSON object.
+Everything is a ratio of two figures of the same run on the same machine; the first two are of
+processor seconds, which other work on the machine disturbs least. The last line of stdout is one
+JSON object.
 
     python tests/benchmarks/bench_sim.py [--sizings 105] [--memory-runs 5000]
 """
@@ -55,11 +56,11 @@ EDGES_W = (0.84, 1.0, 1.68, 3.0, 5.0, 7.0, 20.0, 100.0)
 EDGES_L = (0.35, 0.5, 0.6, 1.0, 2.0)
 
 
-def random_sizing(generator: random.Random) -> dict[str, float]:
+def random_sizing(generator: random.Random, spread: float = 0.9) -> dict[str, float]:
     """Around the nominal sizing; half of the widths and lengths lie on edges of bins."""
     sizing = {}
     for name, value in MILLER_SIZING.items():
-        chosen = value * math.exp(generator.uniform(-0.9, 0.9))
+        chosen = value * math.exp(generator.uniform(-spread, spread))
         if name.startswith("w_"):
             chosen = max(chosen, 1e-6)
             if generator.random() < 0.5:
@@ -76,25 +77,51 @@ def with_metrics(made: Circuit, metrics: Iterable[Metric]) -> Circuit:
     return dataclasses.replace(made, metrics=tuple(metrics))
 
 
-def throughput(pool: Pool, made: Circuit, count: int, seed: int) -> float:
-    """Successful simulations a second."""
+def processor_seconds(pool: Pool) -> float:
+    """Processor time of this process and of the pool's workers so far."""
+    own = time.process_time()
+    for worker in pool._workers:
+        if worker.pid is not None:
+            fields = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()
+            own += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return own
+
+
+@dataclasses.dataclass(frozen=True)
+class Speed:
+    """Successful simulations a second of wall time, and a second of processor time."""
+
+    wall: float
+    processor: float
+
+
+def throughput(pool: Pool, made: Circuit, count: int, seed: int, spread: float = 0.2) -> Speed:
     generator = random.Random(seed)
     requests = [
-        SimulationRequest(made, random_sizing(generator), made.conditions) for _ in range(count)
+        SimulationRequest(made, random_sizing(generator, spread), made.conditions)
+        for _ in range(count)
     ]
-    started = time.perf_counter()
+    used, started = processor_seconds(pool), time.perf_counter()
     good = sum(result.status == "ok" for _, result in pool.map(requests))
-    return good / (time.perf_counter() - started)
+    wall = time.perf_counter() - started
+    return Speed(good / wall, good / (processor_seconds(pool) - used))
 
 
-def plain_seconds(made: Circuit, runs: int, cards: tuple[str, ...]) -> float:
-    """Median wall seconds of ``ngspice -b`` with the full library."""
+def plain_seconds(made: Circuit, runs: int, cards: tuple[str, ...]) -> tuple[float, float]:
+    """Median wall and processor seconds of ``ngspice -b`` with the full library."""
     values = {**MILLER_SIZING, "supply": 1.8, "load": LOAD}
-    taken = [
-        run_plain(MILLER_BENCH, made.netlist, values, "tt", 27.0, cards=cards)[1]
-        for _ in range(runs)
-    ]
-    return statistics.median(taken)
+    walls, processors = [], []
+    for _ in range(runs):
+        before = os.times()
+        walls.append(run_plain(MILLER_BENCH, made.netlist, values, "tt", 27.0, cards=cards)[1])
+        after = os.times()
+        processors.append(
+            after.children_user
+            + after.children_system
+            - before.children_user
+            - before.children_system
+        )
+    return statistics.median(walls), statistics.median(processors)
 
 
 def agreement(folder: Path, count: int) -> dict[str, object]:
@@ -165,25 +192,28 @@ def main() -> None:
         small = with_metrics(whole, (m for m in MILLER_METRICS if m.name != "slew_rate"))
         plain_whole = plain_seconds(whole, 3, ())
         plain_small = plain_seconds(whole, 3, (".tran",))
-        rates = {}
+        speeds = {}
         cores = os.cpu_count() or 1
         for workers in sorted({1, cores}):
             with Pool(workers) as pool:
-                throughput(pool, whole, 20, 0)
-                rates[workers] = throughput(pool, whole, options.speed_runs, 3)
+                throughput(pool, whole, 10 * workers, 0)
+                speeds[workers] = throughput(pool, whole, options.speed_runs, 3)
                 if workers == 1:
-                    throughput(pool, small, 20, 0)
-                    rate_small = throughput(pool, small, options.speed_runs, 3)
+                    throughput(pool, small, 10, 0)
+                    speed_small = throughput(pool, small, options.speed_runs, 3)
         megabytes, growth = memory(small, options.memory_runs)
         same = agreement(folder, options.sizings) if options.sizings else None
     figures = {
-        "ngspice_b_op_ac_tran_s": plain_whole,
-        "ngspice_b_op_ac_s": plain_small,
-        "op_ac_tran_per_s": rates[1],
-        "op_ac_per_s": rate_small,
-        "ratio_op_ac_tran": rates[1] * plain_whole,
-        "ratio_op_ac": rate_small * plain_small,
-        "scaling": {str(n): rate / (n * rates[1]) for n, rate in rates.items()},
+        "ratio_op_ac_tran": speeds[1].processor * plain_whole[1],
+        "ratio_op_ac": speed_small.processor * plain_small[1],
+        "wall_ratio_op_ac_tran": speeds[1].wall * plain_whole[0],
+        "wall_ratio_op_ac": speed_small.wall * plain_small[0],
+        "ngspice_b_op_ac_tran_s": plain_whole[1],
+        "ngspice_b_op_ac_s": plain_small[1],
+        "op_ac_tran_ms": 1e3 / speeds[1].processor,
+        "op_ac_ms": 1e3 / speed_small.processor,
+        "scaling": {str(n): speed.wall / (n * speeds[1].wall) for n, speed in speeds.items()},
+        "load_average": os.getloadavg()[0],
         "worker_mb": megabytes,
         "worker_growth_mb": growth,
         "agreement": same,
