@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from acs_assistant.errors import CircuitError
@@ -209,7 +210,7 @@ class _Model:
         return " ".join(words)
 
 
-@dataclass(slots=True)
+@dataclass
 class Cell:
     """A subcircuit, compiled.
 
@@ -226,6 +227,11 @@ class Cell:
     subckts: dict[str, Cell] = field(default_factory=dict)
     parent: Cell | None = None
     library: bool = False
+
+    @cached_property
+    def declared(self) -> frozenset[str]:
+        """Every parameter of its own."""
+        return frozenset(name for name, _ in (*self.header, *self.locals))
 
     @property
     def transistors(self) -> bool:

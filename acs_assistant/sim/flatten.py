@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from acs_assistant.sim.cells import Cell, Element, ModelBin, compile_cell
-from acs_assistant.sim.expressions import ExpressionError, key, parse_number
+from acs_assistant.sim.expressions import Expression, ExpressionError, key, parse_number
 from acs_assistant.sim.spice import Line, Scope
 
 _MAX_DEVICES = 20_000
@@ -163,21 +163,30 @@ class _Expansion:
         return self.flat
 
     def _scope(
-        self, cell: Cell, given: Mapping[str, float], caller: Mapping[str, float]
+        self, cell: Cell, given: Mapping[str, Expression], caller: Mapping[str, float]
     ) -> dict[str, float]:
-        """Parameters of one instance: what is given, then defaults, then ``.param`` lines."""
-        env: dict[str, float] = {**caller, **given}
+        """Parameters of one instance.
+
+        As in ngspice, each is set in the order in which the subcircuit declares them, and what the
+        instance gives (``ad='w*0.3'``) sees those already set before it sees the caller's.
+        """
+        env: dict[str, float] = dict(caller)
+        shared = self.shared
         try:
+            for name, expression in given.items():
+                if name not in cell.declared:
+                    env[name] = expression(caller, shared)
             for name, default in cell.header:
-                value = given.get(name)
-                if value is None:
-                    value = None if cell.library else self.overrides.get(name)
-                env[name] = default(env, self.shared) if value is None else value
-            for name, expression in cell.locals:
-                value = given.get(name)
-                if value is None and not cell.name:
-                    value = self.overrides.get(name)
-                env[name] = expression(env, self.shared) if value is None else value
+                chosen = given.get(name)
+                if chosen is None and not cell.library and name in self.overrides:
+                    env[name] = self.overrides[name]
+                else:
+                    env[name] = (chosen or default)(env, shared)
+            for name, default in cell.locals:
+                if not cell.name and name in self.overrides:
+                    env[name] = self.overrides[name]
+                else:
+                    env[name] = (given.get(name) or default)(env, shared)
         except ExpressionError as error:
             raise DeckError(f"{error} (in {cell.name or 'the testbench'})") from None
         return env
@@ -225,14 +234,15 @@ class _Expansion:
                 f"{_where(element.line)}: '{name}' has {len(inner.ports)} terminals, "
                 f"not {len(nodes)}"
             )
-        given = {k: expression(env, self.shared) for k, expression in element.parameters}
+        given = dict(element.parameters)
         path = (*instance, element.name)
-        times = multiple * given.get("p_m", 1.0)
+        times = multiple * (given["p_m"](env, self.shared) if "p_m" in given else 1.0)
         if inner.library and self.draws is not None:
             self.draws.enter(path)
-        scope = self._scope(inner, given, {})
+        scope = self._scope(inner, given, env if prefix else {})
         if inner.library and not inner.transistors:
-            self.flat.areas.append((path, _outline(scope) * self.library.scale**2 * times))
+            own = {name: scope[name] for name in (*inner.declared, *given)}
+            self.flat.areas.append((path, _outline(own) * self.library.scale**2 * times))
         head = f"{prefix}{element.name}."
         self._expand(inner, scope, head, dict(zip(inner.ports, nodes, strict=True)), path, times)
 
