@@ -81,15 +81,17 @@ class Draws:
     """Random draws for ``agauss`` and its like, the same for a device wherever it is copied.
 
     A testbench holds several copies of one circuit; a mismatched transistor must be mismatched
-    alike in each. So a draw depends on the seed and on the device's path below the copy.
+    alike in each. So a draw depends on the seed, on the circuit's name and on the device's path
+    below the copy.
     """
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._generator = np.random.default_rng(seed)
 
-    def enter(self, instance: tuple[str, ...]) -> None:
-        text = f"{self._seed}/" + "/".join(instance[1:])
+    def enter(self, *path: str) -> None:
+        """Begins the draws of one device."""
+        text = f"{self._seed}/" + "/".join(path)
         digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
         self._generator = np.random.default_rng(int.from_bytes(digest, "little"))
 
@@ -153,6 +155,7 @@ class _Expansion:
         self.shared = shared
         self.overrides = {key(name): value for name, value in overrides.items()}
         self.draws = draws
+        self.root = ""
         self.flat = Flat()
 
     def run(self, top: Cell) -> Flat:
@@ -237,8 +240,10 @@ class _Expansion:
         given = dict(element.parameters)
         path = (*instance, element.name)
         times = multiple * (given["p_m"](env, self.shared) if "p_m" in given else 1.0)
+        if not instance:
+            self.root = element.name if inner.library else element.model
         if inner.library and self.draws is not None:
-            self.draws.enter(path)
+            self.draws.enter(self.root, *path[1:])
         scope = self._scope(inner, given, env if prefix else {})
         if inner.library and not inner.transistors:
             own = {name: scope[name] for name in (*inner.declared, *given)}

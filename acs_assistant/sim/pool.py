@@ -382,6 +382,7 @@ class _Prepared:
             "seed": request.mismatch_seed,
             "process": request.mismatch_seed is not None,
             "waveforms": request.waveforms,
+            "models": (Path(library) / "globals.json").stat().st_mtime_ns if library else 0,
         }
 
     def store_key(self, message: Mapping[str, Any], version: str) -> str:

@@ -86,7 +86,9 @@ def logical_lines(text: str, file: str, *, title: bool = False) -> list[Line]:
         if stripped[0] == "+":
             if lines:
                 last = lines[-1]
-                lines[-1] = Line(f"{last.text} {_lower(stripped[1:].strip())}", last.file, last.number)
+                lines[-1] = Line(
+                    f"{last.text} {_lower(stripped[1:].strip())}", last.file, last.number
+                )
             continue
         lines.append(Line(_lower(stripped), file, number))
     return lines

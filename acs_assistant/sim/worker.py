@@ -128,7 +128,7 @@ class Worker:
             return self.libraries.setdefault(("", ""), EmptyLibrary()), draws
         switches = json.dumps(request["switches"], sort_keys=True)
         if draws is not None:
-            draws.enter(("", "process"))
+            draws.enter("process")
             process = draws.functions() if request["process"] else None
             if process is not None:
                 return (

@@ -309,6 +309,47 @@ def storm(pool: Pool, folder: Path, count: int) -> None:
     assert seen == set(range(count))
 
 
+def test_a_full_disk_is_named_when_models_are_prepared(tmp_path: Path) -> None:
+    """A limit on file size stands for the disk: writing fails in the middle of a file."""
+    script = """
+import resource, signal, sys
+from pathlib import Path
+from acs_assistant.errors import PdkError
+from acs_assistant.sim.pdk import find_pdk
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    find_pdk("generic").index("tt", Path(sys.argv[1]))
+except PdkError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "cannot keep the prepared device models" in done.stdout
+    assert "Free some space" in done.stdout
+    assert not list(tmp_path.rglob("globals.json"))
+
+
+def test_a_worker_stays_small(tmp_path: Path) -> None:
+    made = circuit(tmp_path, {"main": GOOD}, [OUT])
+    with Pool(1) as pool:
+        sizes: list[int] = []
+        for _ in range(2):
+            for _, result in pool.map(
+                SimulationRequest(made, {"ratio": 1e3 + i}, made.conditions) for i in range(150)
+            ):
+                assert result.status == "ok"
+            pages = Path(f"/proc/{pool._workers[0].pid}/statm").read_text().split()[1]
+            sizes.append(int(pages) * os.sysconf("SC_PAGE_SIZE"))
+    assert sizes[1] < 120e6
+    assert sizes[1] - sizes[0] < 2e6
+
+
 def test_identical_simulations_are_answered_from_the_store(tmp_path: Path) -> None:
     store = SimulationStore(tmp_path / "store" / "simulations.db")
     made = circuit(tmp_path, {"main": GOOD}, [OUT])

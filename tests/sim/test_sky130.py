@@ -199,6 +199,21 @@ XM1 a a 0 0 sky130_fd_pr__nfet_01v8 w=1 l=0.15
     assert len({m.metrics["a"] for m in samples}) == 6
 
 
+def test_devices_of_the_testbench_are_mismatched_apart(pool: Pool, tmp_path: Path) -> None:
+    bench = """* two diodes beside each other
+.lib "sky130.lib.spice" tt
+I1 0 a 1u
+XMA a a 0 0 sky130_fd_pr__nfet_01v8 w=1 l=0.15
+I2 0 b 1u
+XMB b b 0 0 sky130_fd_pr__nfet_01v8 w=1 l=0.15
+.op
+.end
+"""
+    made = circuit(tmp_path, {"main": bench}, [metric("apart", "op_voltage", node="a,b")])
+    samples = monte_carlo(pool, made, {}, made.conditions, 4, seed=9)
+    assert all(abs(m.metrics["apart"]) > 1e-5 for m in samples)
+
+
 def test_yield_and_its_interval(pool: Pool, tmp_path: Path) -> None:
     made = miller_circuit(tmp_path)
     samples = monte_carlo(pool, made, MILLER_SIZING, made.conditions, 10, seed=2)
