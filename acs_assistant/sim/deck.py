@@ -75,7 +75,7 @@ def _collect(
         if card is None:
             continue
         name, section = card
-        if section:
+        if section and not _own_file(circuit, name):
             libraries.append(PurePosixPath(name.replace("\\", "/")).name)
             continue
         if name in includes:
@@ -98,11 +98,34 @@ def _collect(
         )
 
 
+def _own_file(circuit: Circuit, name: str) -> bool:
+    """The circuit brings this library itself; any other is taken from the PDK."""
+    path = (circuit.path / name).resolve()
+    return path.is_relative_to(circuit.path.resolve()) and path.is_file()
+
+
+def _section(lines: Sequence[Line], name: str) -> list[Line]:
+    """The lines between ``.lib name`` and ``.endl``."""
+    kept: list[Line] = []
+    inside = False
+    for line in lines:
+        words = line.text.split()
+        if words[0] == ".lib" and len(words) == 2:
+            inside = words[1].lower() == name.lower()
+        elif words[0] == ".endl":
+            inside = False
+        elif inside:
+            kept.append(line)
+    return kept
+
+
 def file_card(line: Line) -> tuple[str, str] | None:
     """(file, section) of an ``.include`` or ``.lib`` line, None for any other."""
     words = line.text.split(None, 1)
     first = words[0].lower()
     if first not in (".include", ".inc", ".lib") or len(words) < 2:
+        return None
+    if first == ".lib" and len(words[1].split()) == 1 and words[1][0] not in "\"'":
         return None
     rest = words[1].strip()
     match = re.fullmatch(r"(\"[^\"]*\"|'[^']*'|\S+)(?:\s+(\S+))?", rest)
@@ -170,14 +193,14 @@ class Testbench:
 
     def _include(self, line: Line) -> list[Line]:
         card = file_card(line)
-        if card is None or card[1]:
+        text = self.source.includes.get(card[0]) if card else None
+        if card is None or (text is None and card[1]):
             return []
-        text = self.source.includes.get(card[0])
         if text is None:
             raise line.error(f"cannot read '{card[0]}'.")
         lines = logical_lines(text, PurePosixPath(card[0]).name)
         check_lines(lines)
-        return lines
+        return _section(lines, card[1]) if card[1] else lines
 
     @property
     def kinds(self) -> frozenset[str]:

@@ -116,6 +116,20 @@ def test_flattening_agrees_with_ngspice(pool: Pool, tmp_path: Path) -> None:
         assert ours.metrics[m.name] == pytest.approx(expected, rel=1e-9), m.name
 
 
+def test_a_library_of_the_circuits_own(pool: Pool, tmp_path: Path) -> None:
+    (tmp_path / "my.lib").write_text(
+        ".lib slow\n.param r=3k\n.endl\n.lib fast\n.param r=1k\n.endl fast\n"
+    )
+    for section, value in (("slow", 0.25), ("fast", 0.5)):
+        bench = (
+            f'* own\n.lib "my.lib" {section}\nV1 in 0 1\nR1 in out {{r}}\nR2 out 0 1k\n.op\n.end\n'
+        )
+        made = circuit(tmp_path, {"main": bench}, [metric("v", "op_voltage", node="out")])
+        result = pool.simulate(SimulationRequest(made, {}, made.conditions))
+        assert result.status == "ok", result.error
+        assert result.metrics["v"] == pytest.approx(value)
+
+
 def flat(text: str, **values: float) -> list[str]:
     netlist = parse(logical_lines(text, "t.spice"), lambda line: [])
     return Flattener(netlist.top, netlist.globals).flatten(values, EmptyLibrary()).lines
