@@ -36,6 +36,7 @@ class DataConfig(_Section):
     local: int = Field(default=8000, description="perturbations of the best sizings, per circuit")
     rounds: int = Field(default=2, description="rounds of solve, simulate and refit")
     tasks: int = Field(default=12000, description="spec sets solved per round and circuit")
+    warm_up: int = Field(default=0, description="bare calls per circuit, by the surrogate")
     seed: int = 1
 
 

@@ -71,14 +71,25 @@ def circuit_sessions(
             records += read_jsonl(part)
             continue
         surrogate = fit(archive, seed=turn)
-        anchor = archive.positions[int(np.argmax(default_scores(archive)))]
+        anchor = best_position(archive)
         workshop = Workshop(archive, surrogate, anchor, simulate, rng)
         made = sessions(workshop, config.tasks, rng)
         archive = workshop.archive
         archive.save(path)
         write_jsonl(part, made)
         records += made
+    if config.warm_up:
+        surrogate = fit(archive, seed=config.rounds)
+        workshop = Workshop(archive, surrogate, best_position(archive), simulate, rng)
+        write_jsonl(
+            out / "warm_up" / f"{circuit.name}.jsonl", warm_up(workshop, config.warm_up, rng)
+        )
     return records
+
+
+def best_position(archive: Archive) -> FloatArray:
+    """Where the default specs were met best: the anchor of every first proposal."""
+    return archive.positions[int(np.argmax(default_scores(archive)))]
 
 
 def explore(
@@ -123,6 +134,17 @@ def sessions(workshop: Workshop, count: int, rng: np.random.Generator) -> list[d
     rejected = workshop.rejections([tasks[i] for i in some], answers[some])
     records += [workshop.record(draft) for draft in rejected]
     return records
+
+
+def warm_up(workshop: Workshop, count: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Specs and the bare call that answers them, by the surrogate: many, short, and no claims.
+
+    They teach which sizes belong to which specs at a quarter of a session's tokens; sessions come
+    after them.
+    """
+    tasks, witnesses = draw_tasks(workshop.archive, count, rng)
+    positions, good = workshop.estimates(tasks, witnesses)
+    return [workshop.bare_call(tasks[i], positions[i]) for i in np.flatnonzero(good)]
 
 
 def corrections(

@@ -68,7 +68,7 @@ def write_gguf(
     for key, tensor in model.state_dict().items():
         if key == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        target = _tensor_name(key)
+        target = tensor_name(key)
         data = tensor.detach().to(torch.float32).numpy()
         if "q_proj" in key:
             data = _permuted(data, heads)
@@ -122,7 +122,7 @@ def _permuted(weight: np.ndarray, heads: int) -> np.ndarray:
     return split.swapaxes(1, 2).reshape(rows, width)
 
 
-def _tensor_name(key: str) -> str:
+def tensor_name(key: str) -> str:
     fixed = {
         "model.embed_tokens.weight": "token_embd.weight",
         "model.norm.weight": "output_norm.weight",

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from acs_assistant.domain import Circuit, Decision, Proposal, Spec, Task, Turn
 from acs_assistant.prompting.numbers import format_value
-from acs_assistant.prompting.render import messages
+from acs_assistant.prompting.render import call_message, messages
 from acs_assistant.training.archive import Archive, sizing_at
 from acs_assistant.training.reasoning import first_thought, next_thought
 from acs_assistant.training.surrogate import Surrogate
-from acs_assistant.training.targets import met, solve, spec_arrays
+from acs_assistant.training.targets import SpecArrays, met, solve, spec_arrays
 
 FloatArray = NDArray[np.float64]
 Simulate = Callable[[FloatArray], Archive]
@@ -114,6 +114,28 @@ class Workshop:
             start, bias = self.archive.positions[missed], self.bias(missed)
         return answers
 
+    def estimates(
+        self, tasks: Sequence[tuple[Spec, ...]], witnesses: FloatArray
+    ) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """Canonical first positions as the surrogate sees them, and whether it thinks they meet.
+
+        Nothing is simulated: good for bare calls that claim nothing, not for sessions.
+        """
+        arrays = spec_arrays(self.circuit, tasks, self.surrogate.scale)
+        home = np.repeat(self.anchor[None, :], len(tasks), axis=0)
+        positions = solve(self.surrogate, arrays, home, home)
+        good = self._estimated(arrays, positions)
+        missed = np.flatnonzero(~good)
+        positions[missed] = solve(
+            self.surrogate, arrays.take(missed), witnesses[missed], home[missed]
+        )
+        return positions, self._estimated(arrays, positions)
+
+    def _estimated(self, arrays: SpecArrays, positions: FloatArray) -> NDArray[np.bool_]:
+        return met(
+            arrays, self.surrogate.scale, self.surrogate.scale.inverse(self.predict(positions))
+        )
+
     def bias(self, rows: NDArray[np.int64]) -> FloatArray:
         """Measured minus predicted, scaled; 0 where nothing was measured."""
         predicted = self.predict(self.archive.positions[rows])
@@ -151,6 +173,9 @@ class Workshop:
         for draft, row in zip(drafts, rows, strict=True):
             good = self.archive.evaluation(int(row), draft.specs).score.met
             self.append(draft, int(row), learn=learn and good)
+
+    def random(self, count: int) -> FloatArray:
+        return self._rng.random(count)
 
     def jolt(self, count: int, noise: float) -> FloatArray:
         """Errors like a model's: of random size, on some parameters more than on others."""
@@ -233,6 +258,12 @@ class Workshop:
             edited = self.archive.sizing(step.row)
             return Turn(index, None, index, proposal, Decision("edited", edited), evaluation, specs)
         return Turn(index, None, index, proposal, Decision("accepted", sizing), evaluation, specs)
+
+    def bare_call(self, specs: tuple[Spec, ...], position: FloatArray) -> dict[str, Any]:
+        """A record of specs and a call without reasoning."""
+        task = Task(self.circuit, specs, self.circuit.conditions)
+        sizing = sizing_at(self.circuit, position)
+        return {"messages": [*messages(task), call_message(self.circuit, sizing)]}
 
     def rejections(
         self, tasks: Sequence[tuple[Spec, ...]], answers: NDArray[np.int64]

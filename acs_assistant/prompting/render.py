@@ -137,25 +137,23 @@ def result_text(task: Task, evaluation: Evaluation, index: int) -> str:
     return "\n".join(lines)
 
 
+def call_message(circuit: Circuit, sizing: Sizing, reasoning: str = "", index: int = 1) -> Message:
+    """An assistant message that calls the tool with ``sizing``."""
+    function = {"name": TOOL_NAME, "arguments": json.dumps(_arguments(circuit, sizing))}
+    return {
+        "role": "assistant",
+        "content": "",
+        "reasoning_content": reasoning,
+        "tool_calls": [{"id": f"call_{index}", "type": "function", "function": function}],
+    }
+
+
 def _turn_messages(task: Task, turn: Turn, specs: Sequence[Spec]) -> list[Message]:
     decision = turn.decision
     assert decision is not None
-    circuit, call_id = task.circuit, f"call_{turn.index}"
-    assistant = {
-        "role": "assistant",
-        "content": "",
-        "reasoning_content": turn.proposal.reasoning,
-        "tool_calls": [
-            {
-                "id": call_id,
-                "type": "function",
-                "function": {
-                    "name": TOOL_NAME,
-                    "arguments": json.dumps(_arguments(circuit, turn.proposal.sizing)),
-                },
-            }
-        ],
-    }
+    circuit = task.circuit
+    assistant = call_message(circuit, turn.proposal.sizing, turn.proposal.reasoning, turn.index)
+    call_id = assistant["tool_calls"][0]["id"]
     if decision.kind == "rejected":
         content = f"Turn {turn.index}: the engineer rejected this sizing"
         content += f": {decision.reason}" if decision.reason else "."
