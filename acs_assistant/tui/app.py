@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from acs_assistant.domain import Task
     from acs_assistant.engine.services import Services
     from acs_assistant.engine.session import Session
+
+LEAVE_SECONDS = 10.0
+"""How long leaving waits for model and simulator to stop."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -50,6 +54,7 @@ class AcsApp(App[None]):
         super().__init__()
         self.services = services
         self.clock = clock
+        self.closing: dict[int, threading.Thread] = {}
         self._store_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         for theme in THEMES:
             self.register_theme(theme)
@@ -68,7 +73,7 @@ class AcsApp(App[None]):
         self.push_screen(SessionsScreen())
 
     def _use_keymap(self) -> None:
-        keymap = dict(getattr(self.services.settings, "keys", {}) or {})
+        keymap = self.services.settings.keys
         wrong = unknown_ids(keymap)
         if wrong:
             self.notify(
@@ -113,6 +118,9 @@ class AcsApp(App[None]):
     @work(group="open", exclusive=True)
     async def open_session(self, session: int) -> None:
         """Opens a stored session where it was left."""
+        leaving = self.closing.pop(session, None)
+        if leaving is not None:
+            await asyncio.to_thread(leaving.join)
         try:
             opened = await self.offload(self.services.open_session, session)
         except AcsError as error:
@@ -191,4 +199,7 @@ def run(services: Services) -> None:
     """Runs the app in this terminal until it is left."""
     log = None if os.environ.get("ACS_ASSISTANT_NO_LOG") else paths.cache_dir() / "stderr.log"
     with stderr_guard(log):
-        AcsApp(services).run()
+        app = AcsApp(services)
+        app.run()
+        for leaving in app.closing.values():
+            leaving.join(LEAVE_SECONDS)

@@ -15,8 +15,8 @@ from acs_assistant.domain import (
     Task,
     Turn,
     Waveform,
-    best_turn,
 )
+from acs_assistant.engine.evaluate import best_turn, rescored
 from acs_assistant.events import (
     Decided,
     Event,
@@ -59,7 +59,6 @@ class Prediction:
 
 
 RIGHT_WITHIN = 0.10
-"""A prediction counts as right within 10 % of the measured value."""
 
 
 WAVEFORMS_KEPT = 8
@@ -179,7 +178,15 @@ class SessionState:
 
     @property
     def best(self) -> Turn | None:
-        return best_turn(self.in_order())
+        """The turn that ranks first under the specs in force."""
+        return best_turn(self.turns.values(), self.task)
+
+    def met_on_path(self) -> bool:
+        """Some turn of the path meets every spec in force."""
+        return any(
+            turn.evaluation is not None and turn.evaluation.score.met
+            for turn in rescored(self.path(), self.task)
+        )
 
     @property
     def viewed(self) -> Turn | None:
@@ -218,9 +225,14 @@ class SessionState:
             measured = value_of(turn.evaluation, metric)
             right = None
             if measured is not None:
-                right = abs(measured - predicted) <= RIGHT_WITHIN * max(abs(measured), 1e-30)
+                right = is_right(predicted, measured)
             rows.append(Prediction(metric, predicted, measured, right))
         return rows
+
+
+def is_right(predicted: float, measured: float) -> bool:
+    """A prediction counts as right within 10 % of the measured value."""
+    return abs(predicted - measured) <= RIGHT_WITHIN * max(abs(measured), 1e-30)
 
 
 def value_of(evaluation: Evaluation | None, metric: str) -> float | None:

@@ -78,7 +78,7 @@ def margin_bar(margin: float | None, target: float, half: int = 5) -> str:
     """Margin over target around the middle: a cell is 10 %, right of the line is met."""
     if margin is None:
         return f"{'':>{half}}│{'':<{half}}"
-    relative = margin / (abs(target) or 1.0)
+    relative = max(-1e3, min(1e3, margin / (abs(target) or 1.0)))
     length = min(half, max(1, round(abs(relative) * 10))) if margin else 0
     left = "◂" if -relative * 10 > half + 0.5 else ""
     if relative < 0:

@@ -17,7 +17,20 @@ from tests.tui.fakes import Clock, FakeSimulator, make_app
 SEQUENCES = int(os.environ.get("ACS_KEY_SEQUENCES", "2"))
 LENGTH = int(os.environ.get("ACS_KEY_LENGTH", "120"))
 LEAVES = {"ctrl+q", "ctrl+p"}
-OTHER = ("up", "down", "left", "right", "tab", "enter", "backspace", "home", "end", "9", "x", "space")
+OTHER = (
+    "up",
+    "down",
+    "left",
+    "right",
+    "tab",
+    "enter",
+    "backspace",
+    "home",
+    "end",
+    "9",
+    "x",
+    "space",
+)
 
 
 def pool() -> list[str]:
@@ -63,8 +76,6 @@ def check(path: Path) -> None:
             if turn.evaluation is not None:
                 assert turn.decision is not None
                 assert turn.decision.kind in ("accepted", "edited")
-                assert set(turn.decision.sizing) == {
-                    p.name for p in record.task.circuit.parameters
-                }
+                assert set(turn.decision.sizing) == {p.name for p in record.task.circuit.parameters}
         assert sum(t.evaluation is not None for t in turns.values()) == summary.simulations
     store.close()

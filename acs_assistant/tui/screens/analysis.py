@@ -131,7 +131,7 @@ class AnalysisScreen(Page):
             for n in range(len(self.requests)):
                 row.append(self._value(n, spec.metric, unit))
             rows.append(row)
-        table = [Column("spec"), Column("target"), Column("")]
+        table = [Column("spec", shrink=8), Column("target", rank=1), Column("", rank=2)]
         table += [Column(label, "right") for label in self.labels]
         return columns(table, rows, width)
 
@@ -145,7 +145,7 @@ class AnalysisScreen(Page):
         spec = next((s for s in self.task_of_session.specs if s.metric == metric), None)
         met = spec is None or signed_margin(spec, value) >= 0
         sign = "✓" if met else "✗"
-        return (f"{sign} {quantity(value, unit)}", "$text-success" if met else "$text-error")
+        return (f"{sign} {quantity(value, unit, 3)}", "$text-success" if met else "$text-error")
 
     def _spread_table(self, width: int) -> Content:
         """Mean, sigma, extremes and yield of every metric."""

@@ -14,6 +14,7 @@ from acs_assistant.engine.session import Session
 from acs_assistant.events import (
     Event,
     ProposalReady,
+    SimulationFinished,
     SimulationStarted,
     Stopped,
     TextDelta,
@@ -25,12 +26,12 @@ from acs_assistant.tui.runner import EngineRun
 from acs_assistant.tui.screens.design_session import SessionKeys
 from acs_assistant.tui.screens.page import Bindings
 from acs_assistant.tui.state import Phase, SessionState, sizing_of
-from acs_assistant.tui.text import plain
+from acs_assistant.tui.text import first_line, plain
 from acs_assistant.tui.widgets.board import Board
 from acs_assistant.tui.widgets.devices import DeviceTable
 from acs_assistant.tui.widgets.history import HistoryTree
 from acs_assistant.tui.widgets.key_bar import KeyBar
-from acs_assistant.tui.widgets.plots import CHARTS, Plot
+from acs_assistant.tui.widgets.plots import CHARTS, OF_ONE_TURN, Plot
 from acs_assistant.tui.widgets.proposal_table import ProposalTable
 from acs_assistant.tui.widgets.reasoning import Reasoning
 from acs_assistant.tui.widgets.schematic import SchematicBoard
@@ -129,7 +130,8 @@ class DesignScreen(SessionKeys, inherit_bindings=False):
         if plots.display:
             make, title, empty = CHARTS[self._plot]
             viewed = self.state.viewed
-            where = f" · turn {viewed.index}" if viewed is not None else ""
+            of_turn = viewed is not None and self._plot in OF_ONE_TURN
+            where = f" · turn {viewed.index}" if viewed is not None and of_turn else ""
             plots.border_title = f"{title}{where}"
             plots.show(make(self.state), empty)
 
@@ -155,19 +157,29 @@ class DesignScreen(SessionKeys, inherit_bindings=False):
                 self._follow("reasoning")
             case TextDelta(channel="reasoning" | "text", text=text):
                 await reasoning.write(text)
-            case ProposalReady(proposal=proposal):
+            case ProposalReady():
                 self._appeared_at = self.acs.clock()
-                if not proposal.error and not self.gate.auto_turns:
-                    self.app.bell()
                 self._follow("proposal")
             case TurnStored(turn=turn):
                 await reasoning.store(turn)
             case SimulationStarted():
                 self._follow("proposal")
+            case SimulationFinished(evaluation=evaluation) if evaluation.status == "failed":
+                self._failed(evaluation.error)
             case Stopped():
                 self._stopped(event)
 
     # -- which panel is in front ------------------------------------------------------------
+
+    def _failed(self, error: str) -> None:
+        """A simulation that failed ends auto mode: a person should look."""
+        if self.gate.auto_turns:
+            self.gate.set_auto(0)
+            self.notify(
+                f"Auto mode ended: the simulation failed. {first_line(error)}",
+                severity="warning",
+                markup=False,
+            )
 
     def action_view(self, name: str) -> None:
         self._following = name in ("proposal", "reasoning")

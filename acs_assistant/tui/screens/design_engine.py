@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 
+from textual.css.query import NoMatches
 from textual.message import Message
 from textual.timer import Timer
+from textual.widget import MountError
 
 from acs_assistant.cancel import CancelToken
 from acs_assistant.domain import Sizing, Turn
 from acs_assistant.engine.gate import InteractiveGate
 from acs_assistant.engine.session import Session
-from acs_assistant.events import Event, Stopped, TextDelta
+from acs_assistant.events import Event, Stopped, TextDelta, TurnStarted
 from acs_assistant.tui.runner import RATE, EngineRun
 from acs_assistant.tui.screens.page import AcsScreen
 from acs_assistant.tui.state import Phase, SessionState, sizing_of
@@ -42,6 +44,7 @@ class EngineScreen(AcsScreen, inherit_bindings=False):
         self._drained_at = 0.0
         self._appeared_at = 0.0
         self._phase_since = 0.0
+        self._announced: int | None = None
 
     def redraw(self) -> None:
         """Draws every board that is visible from the state."""
@@ -67,9 +70,8 @@ class EngineScreen(AcsScreen, inherit_bindings=False):
         if self._run is not None:
             return
         session, gate = self.session, self.gate
-        best = self.state.best
-        go_past_met = best is not None and best.evaluation is not None and best.evaluation.score.met
-        stop_when_met = self.acs.services.settings.session.stop_when_met and not go_past_met
+        wanted = self.acs.services.settings.session.stop_when_met
+        stop_when_met = wanted and not self.state.met_on_path()
 
         def start(cancel: CancelToken) -> object:
             return session.run(gate, turns=turns, cancel=cancel, stop_when_met=stop_when_met)
@@ -99,21 +101,46 @@ class EngineScreen(AcsScreen, inherit_bindings=False):
             self._drain_timer = self.set_timer(wait or 0.001, self._drain)
 
     async def _drain(self) -> None:
+        """Reads the mailbox and draws what it holds."""
+        try:
+            await self._read_mail()
+        except (NoMatches, MountError):
+            if not self.leaving:  # panels that are being removed take no text
+                raise
+
+    @property
+    def leaving(self) -> bool:
+        """The screen, or the whole app, is on its way out."""
+        app = self.app
+        return self._pruning or self._closing or app._exit or app._closing
+
+    async def _read_mail(self) -> None:
         self._drain_timer = None
         self._drained_at = self.acs.clock()
         run = self._run
-        if run is None:
+        if run is None or not self.is_running:
             return
         boards = False
-        for event in run.mailbox.take():
+        events = run.mailbox.take()
+        starts = [n for n, event in enumerate(events) if isinstance(event, TurnStarted)]
+        newest = starts[-1] if starts else 0
+        for n, event in enumerate(events):
             before = self.state.phase
             self.state.fold(event)
             if self.state.phase is not before:
                 self._phase_since = self.acs.clock()
-            await self.show_event(event)
             boards = boards or not isinstance(event, TextDelta)
+            # the words of a turn that is over already are not streamed, only kept
+            if self.leaving:
+                return
+            if n >= newest or not isinstance(event, TurnStarted | TextDelta):
+                await self.show_event(event)
         if boards:
             self.redraw()
+        if self.state.phase is Phase.ASKING and self._announced != self.state.current:
+            self._announced = self.state.current
+            self._appeared_at = self.acs.clock()
+            self.app.bell()
 
     def _stopped(self, event: Stopped) -> None:
         self._run = None
@@ -164,7 +191,9 @@ class EngineScreen(AcsScreen, inherit_bindings=False):
         if run is None:
             session.close()
         else:
-            threading.Thread(target=close, name="close-session").start()
+            closer = threading.Thread(target=close, name="close-session")
+            self.acs.closing[session.id] = closer
+            closer.start()
 
     def set_phase(self, phase: Phase) -> None:
         if phase is not self.state.phase:

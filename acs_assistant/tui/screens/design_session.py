@@ -177,8 +177,10 @@ class SessionKeys(EngineScreen, inherit_bindings=False):
     async def _analyse(self, kind: str) -> None:
         from acs_assistant.tui.screens.analysis import AnalysisScreen
 
-        best = self.state.viewed or self.state.best
-        if best is None or best.evaluation is None:
+        best = self.state.viewed
+        if best is None or best.evaluation is None or best.evaluation.status == "failed":
+            best = self.state.best
+        if best is None:
             self.notify("That needs a simulated turn.")
             return
         await self.app.push_screen_wait(AnalysisScreen(self.state.task, best, kind))

@@ -79,8 +79,11 @@ class DeviceTable(Vertical):
                 f"{point.kind}  headroom vds−vdsat ",
                 (f"{sign}{abs(headroom) * 1e3:.0f} mV", style),
                 f"  vgs {1e3 * point.vgs:.0f} mV  overdrive {1e3 * (point.vgs - point.vth):.0f} mV"
-                f"  gm/id {point.gm_over_id:.1f} /V ({inversion(point.gm_over_id)} inversion)"
-                f"  gain gm/gds {point.gm / point.gds if point.gds else 0:.0f}",
+                f"  gm/id {point.gm_over_id:.1f} /V ({inversion(point.gm_over_id)})"
+                f"  gain gm/gds {point.gm / point.gds if point.gds else 0:.0f}\n",
+                ("strong ", "$foreground-muted"),
+                (inversion_bar(point.gm_over_id), "$primary"),
+                (" weak inversion", "$foreground-muted"),
             )
         )
 
@@ -88,6 +91,12 @@ class DeviceTable(Vertical):
 def inversion(gm_over_id: float) -> str:
     """The designer's word for a gm/Id in 1/V."""
     return "weak" if gm_over_id > 20 else "moderate" if gm_over_id > 10 else "strong"
+
+
+def inversion_bar(gm_over_id: float, width: int = 24, low: float = 4.0, high: float = 28.0) -> str:
+    """Where a device lies between strong and weak inversion; one cell is 1 /V."""
+    place = round((min(max(gm_over_id, low), high) - low) / (high - low) * (width - 1))
+    return "├" + "─" * place + "●" + "─" * (width - 1 - place) + "┤"
 
 
 def _cells(app: App[object], point: OperatingPoint) -> list[Text]:

@@ -41,13 +41,16 @@ class HistoryTree(Tree[int]):
         self.border_title = "History"
         self._drawn: tuple[object, ...] = ()
         self._by_turn: dict[int, TreeNode[int]] = {}
+        self._best: int | None = None
 
     def redraw(self) -> None:
         if not self.is_mounted or not self.display:
             return
         turns = self.state.in_order()
         mark = tuple((turn.id, verdict(turn)) for turn in turns)
-        signature = (mark, self.state.head, self.state.shown)
+        best = self.state.best
+        self._best = None if best is None else best.id
+        signature = (mark, self.state.head, self.state.shown, self._best)
         if signature == self._drawn:
             return
         self._drawn = signature
@@ -89,8 +92,7 @@ class HistoryTree(Tree[int]):
         style = _STYLE.get(word, "$foreground")
         score = "" if turn.evaluation is None else f"  {turn.evaluation.score.value:.3f}"
         here = "▸" if turn.id == self.state.head else " "
-        best = self.state.best
-        star = "  ★ best" if best is not None and best.id == turn.id else ""
+        star = "  ★ best" if self._best == turn.id else ""
         dim = "" if turn.id in on_path else "  (other branch)"
         return themed(
             self.app,

@@ -310,7 +310,7 @@ def trade_chart(state: SessionState) -> Chart | None:
 
 
 CHARTS = {
-    "bode": (bode_chart, "Bode", "The Bode response comes with the first simulation."),
+    "bode": (bode_chart, "Bode", "No ac analysis was measured yet in this turn."),
     "score": (score_chart, "Best score", "The best score comes with the first simulation."),
     "margins": (margins_chart, "Margins %", "Margins come with the first simulation."),
     "tran": (transient_chart, "Transient", "No transient analysis was measured in this turn."),
@@ -318,6 +318,8 @@ CHARTS = {
     "trade": (trade_chart, "Trade-off", "A trade-off needs two specs and a simulation."),
 }
 """Kind: what makes the chart, its title, and the sentence for when there is none."""
+
+OF_ONE_TURN = frozenset({"bode", "tran", "noise"})
 
 
 def _waveforms(state: SessionState, analysis: str) -> list[Waveform]:

@@ -54,6 +54,11 @@ class Entry(Vertical):
             piece = self.text
         await self._stream.write(piece)
 
+    def keep(self, text: str) -> None:
+        """Takes finished text, folded."""
+        self.text = text
+        self.folded = True
+
     async def finish(self) -> None:
         if self._stream is not None:
             stream, self._stream = self._stream, None
@@ -70,7 +75,6 @@ class Entry(Vertical):
             await self.query(Markdown).remove()
         elif self.text and not self.query(Markdown):
             await (await self._body()).update(self.text)
-        self.set_class(folded, "-folded")
 
     def title(self, content: Content) -> None:
         self._title = content
@@ -128,10 +132,11 @@ class Reasoning(VerticalScroll):
         await self.remove_children()
         for turn in self.state.path()[-KEPT:]:
             entry = Entry(turn.index, turn=turn.id)
-            entry.text = _thoughts(turn)
-            entry.folded = True
-            entry.add_class("-folded")
             await self.mount(entry)
+            if turn.decision is None:
+                await entry.write(_thoughts(turn))
+            else:
+                entry.keep(_thoughts(turn))
             await self._close(entry, turn)
         self.scroll_end(animate=False)
 
@@ -148,6 +153,7 @@ class Reasoning(VerticalScroll):
         await self.mount(self._live)
         entries = list(self.query(Entry))
         for old in entries[:-KEPT]:
+            await old.finish()
             await old.remove()
         self.scroll_end(animate=False)
 
@@ -160,13 +166,16 @@ class Reasoning(VerticalScroll):
         """A stage of a turn was stored: titles, predictions and folding follow."""
         entry = self._entry(turn.id)
         if entry is None:
-            if self._live is None or self._live.turn is not None:
-                self._live = Entry(turn.index)
-                await self.mount(self._live)
+            if self._live is None or self._live.turn is not None or self._live.index != turn.index:
+                await self.start(turn.index)
             entry = self._live
+            assert entry is not None, "start makes one"
             entry.turn = turn.id
         if not entry.text:
-            await entry.write(_thoughts(turn))
+            if self.fold_after and turn.decision is not None:
+                entry.keep(_thoughts(turn))
+            else:
+                await entry.write(_thoughts(turn))
         await self._close(entry, turn)
         if turn.decision is not None:
             await entry.finish()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from acs_assistant.tui.state import SessionState, value_of
+from acs_assistant.tui.state import SessionState, is_right, value_of
 from acs_assistant.tui.text import margin_bar, metric_unit, quantity, trend
 from acs_assistant.tui.widgets.board import Board
 from acs_assistant.tui.widgets.columns import Cell, Column, columns
@@ -25,6 +25,7 @@ class SpecsBoard(Board):
         turn, best = state.viewed, state.best
         source = state.proposal or (turn.proposal if turn is not None else None)
         predicted = dict(source.predictions) if source is not None else {}
+        measured = state.proposal is None
         rows: list[list[Cell]] = []
         results = state.results()
         for spec, result in results:
@@ -48,7 +49,7 @@ class SpecsBoard(Board):
                 (margin, style),
                 (bar, style),
                 (trend(state.values(spec.metric), 12), "$foreground-muted"),
-                (quantity(expected, unit) if expected is not None else "", "$foreground-muted"),
+                _expected(expected, value if measured else None, unit),
                 (quantity(of_best, unit) if of_best is not None else "", "$foreground-muted"),
             ]
             if corners:
@@ -72,6 +73,8 @@ class SpecsBoard(Board):
             return Content.styled("No specs. Press p to add one.", "$foreground-muted")
         met = sum(1 for _, r in results if r is not None and r.met)
         where = "" if turn is None else f" · turn {turn.index}"
+        if turn is not None and turn.evaluation is not None and turn.evaluation.status == "failed":
+            where += " failed"
         self.border_title = f"Specs {met}/{len(results)} met{where}"
         body = columns(table, rows, width)
         others = self._others()
@@ -94,6 +97,18 @@ class SpecsBoard(Board):
                     "   ",
                 ]
         return Content.assemble(*parts) if len(parts) > 1 else None
+
+
+def _expected(expected: float | None, value: float | None, unit: str) -> Cell:
+    """What the reasoning expected; once it is measured, whether it was right."""
+    if expected is None:
+        return ""
+    text = quantity(expected, unit)
+    if value is None:
+        return (text, "$foreground-muted")
+    if is_right(expected, value):
+        return (f"{text} ✓", "$text-success")
+    return (f"{text} ✗", "$text-warning")
 
 
 def _signed(value: float, unit: str) -> str:

@@ -1,0 +1,71 @@
+"""What the app does to the terminal and to the process it runs in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+GUARDED = """
+import os, sys
+from pathlib import Path
+from acs_assistant.tui.stderr_guard import stderr_guard
+with stderr_guard(Path(sys.argv[1])):
+    os.write(2, b"noise of a library\\n")
+    null = os.open(os.devnull, os.O_WRONLY)
+    kept = os.dup(2)
+    os.dup2(null, 2)
+    sys.__stderr__.write("drawn\\n")
+    sys.__stderr__.flush()
+    os.dup2(kept, 2)
+print("after", file=sys.stderr)
+"""
+
+HEAVY = ("matplotlib", "llama_cpp", "optuna", "PySpice", "torch", "numpy", "textual_plot")
+
+
+def test_the_screen_is_drawn_while_a_library_points_stderr_elsewhere(tmp_path: Path) -> None:
+    log = tmp_path / "deep" / "stderr.log"
+    done = subprocess.run(
+        [sys.executable, "-c", GUARDED, str(log)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    # stderr is no terminal here, so the guard takes stdout for it
+    assert done.stdout == "drawn\n"
+    assert done.stderr == "after\n"
+    assert log.read_text() == "noise of a library\n"
+
+
+def test_nothing_heavy_is_imported_before_the_first_screen() -> None:
+    code = (
+        "import sys, acs_assistant.cli.compose, acs_assistant.tui.app,"
+        "acs_assistant.tui.screens.sessions;"
+        f"print([m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ},
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_styles_name_theme_variables_only() -> None:
+    import re
+
+    folder = Path(__file__).parents[2] / "acs_assistant" / "tui"
+    for sheet in folder.rglob("*.tcss"):
+        text = re.sub(r"/\*.*?\*/", "", sheet.read_text(), flags=re.DOTALL)
+        values = re.findall(r"(?:color|background|border[\w-]*):\s*([^;]+);", text)
+        for value in values:
+            assert not re.search(r"#[0-9a-fA-F]{3,8}\b|\b(red|green|blue|white|black)\b", value), (
+                sheet.name,
+                value,
+            )
