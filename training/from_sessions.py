@@ -10,9 +10,9 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -69,6 +69,9 @@ class Outcome:
     @property
     def not_worse(self) -> bool:
         return self.after.reward >= self.before.reward
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "not_worse": self.not_worse}
 
 
 def chosen_sessions(store: Store, ids: Sequence[int]) -> list[Session]:
@@ -142,13 +145,13 @@ def train_from_sessions(
         _rl_config(config, imitated),
         simulator,
         out / "rl",
-        resume=(out / "rl" / "checkpoint" / "trainer.pt").exists(),
+        resume=_begun(out / "rl"),
         source=source,
         lessons=groups,
     )
     name = f"{re.sub(r'-[0-9a-f]{8}$', '', card.name)}-{digest(plan)}"
     exported = out / f"{name}.gguf"
-    kind = "f16" if card.quantization == "F16" else "q8_0"
+    kind: Literal["f16", "q8_0"] = "f16" if card.quantization == "F16" else "q8_0"
     export_gguf(trained, exported, kind, name, f"{card.name}, fine-tuned on saved sessions")
 
     draws = source.held_out(config.held_out, config.seed)
@@ -199,8 +202,11 @@ def _imitate(config: FromSessionsConfig, start: Path, out: Path) -> Path:
         precision=config.precision,
         seed=config.seed,
     )
-    begun = (out / "sft" / "checkpoint" / "trainer.pt").exists()
-    return train_sft(recipe, out / "sft", resume=begun)
+    return train_sft(recipe, out / "sft", resume=_begun(out / "sft"))
+
+
+def _begun(run: Path) -> bool:
+    return any((run / name / "trainer.pt").exists() for name in ("checkpoint", "checkpoint.old"))
 
 
 def _rl_config(config: FromSessionsConfig, start: Path) -> RlConfig:

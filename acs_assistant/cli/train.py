@@ -95,6 +95,70 @@ def _reinforce(
     say(f"Checkpoint: {made}")
 
 
+@train.command("from-sessions")
+@click.option("--session", "sessions", type=int, multiple=True, metavar="ID",
+              help="A session to learn from; may be repeated. All of them by default.")  # fmt: skip
+@click.option("--model", default="", help="The model to start from; the one in use by default.")
+@click.option("--config", "config", type=_FILE, help="Budget of each stage (TOML).")
+@click.option("--out", type=_FOLDER, help="Folder of the run; one in the data folder by default.")
+@click.option("--no-adopt", is_flag=True, help="Only train and evaluate; change no default.")
+@json_option
+def from_sessions(
+    sessions: tuple[int, ...],
+    model: str,
+    config: Path | None,
+    out: Path | None,
+    no_adopt: bool,
+    as_json: bool,
+) -> None:
+    """Fine-tune the model in use on saved sessions; adopt the result if it is not worse.
+
+    A run that was stopped goes on when it is started again with the same sessions.
+    """
+    _require_extra()
+    from acs_assistant import llm, paths
+    from acs_assistant.cli.compose import make_simulator
+    from acs_assistant.storage.store import Store
+    from acs_assistant.training.config import FromSessionsConfig, load_config
+
+    recipe = FromSessionsConfig() if config is None else load_config(config, FromSessionsConfig)
+    card = llm.show_model(model) if model else llm.default_model()
+    from acs_assistant.training import from_sessions as tuning
+
+    store = Store(paths.database())
+    try:
+        chosen = tuning.chosen_sessions(store, sessions)
+    finally:
+        store.close()
+    plan = tuning.plan_of(chosen, card, recipe)
+    folder = out or paths.data_dir() / "training" / tuning.digest(plan)
+    simulator = make_simulator()
+    try:
+        outcome = tuning.train_from_sessions(
+            chosen, card, recipe, simulator, folder, may_adopt=not no_adopt, say=progress
+        )
+    finally:
+        simulator.close()
+    if as_json:
+        print_json(outcome.as_json())
+        return
+    before, after = outcome.before, outcome.after
+    header = ("held-out draws", "before", "after")
+    rows = [
+        [f"met within {k}", f"{before.met_at[k]:.3f}", f"{after.met_at[k]:.3f}"]
+        for k in sorted(after.met_at)
+    ]
+    rows.append(["mean reward", f"{before.reward:.3f}", f"{after.reward:.3f}"])
+    say(table(rows, header))
+    say(f"Model: {outcome.model}")
+    if outcome.adopted:
+        say(f"The default model is now {outcome.adopted}; `models rollback` takes it back.")
+    elif outcome.not_worse:
+        say(f"Not worse. Use it with: acs-assistant models adopt {outcome.model}")
+    else:
+        say(f"Worse than {card.name}, which stays in use.")
+
+
 @train.command()
 @click.argument("model")
 @click.option("--tasks", "tasks_file", type=_FILE, required=True, metavar="FILE.json",

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("torch", reason="training needs the train extra")
@@ -35,3 +37,23 @@ def tokenizer(texts: list[str]) -> Tokenizer:
 def model(tokenizer: Tokenizer) -> LlamaForCausalLM:
     config = ModelConfig(width=64, layers=2, heads=2, feed_forward=96, context=1024)
     return new_model(config, tokenizer, seed=0)
+
+
+@pytest.fixture(scope="session")
+def toy_speaker() -> tuple[LlamaForCausalLM, Tokenizer]:
+    """A model that talks of the toy circuit in the right form, with sizes at random."""
+    from tests.training.toy import speaker
+
+    return speaker()
+
+
+@pytest.fixture(scope="session")
+def toy_base(
+    toy_speaker: tuple[LlamaForCausalLM, Tokenizer], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Its checkpoint."""
+    from acs_assistant.training.sft import Progress, save_checkpoint
+
+    folder = tmp_path_factory.mktemp("toy") / "checkpoint"
+    save_checkpoint(folder, *toy_speaker, None, Progress())
+    return folder
