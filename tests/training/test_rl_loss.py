@@ -116,7 +116,7 @@ def test_loss_and_gradient_equal_trl(
         kl_weight=beta,
     )
     expected = theirs(padded, beta)
-    assert float(ours) == pytest.approx(float(expected), abs=1e-5)
+    assert ours.item() == pytest.approx(expected.item(), abs=1e-5)
     weights = list(model.parameters())
     mine = torch.autograd.grad(ours, weights)
     wanted = torch.autograd.grad(expected, weights)

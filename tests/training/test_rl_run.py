@@ -36,7 +36,7 @@ pytestmark = pytest.mark.timeout(900)
 def recipe(base: Path, **changes: Any) -> RlConfig:
     settings: dict[str, Any] = {
         "start": str(base), "data": "", "circuits": [], "tasks": 2, "group": 16, "turns": 2,
-        "steps": 24, "max_tokens": 64, "threads": 1, "precision": "f32", "learning_rate": 4e-3,
+        "steps": 24, "max_tokens": 40, "threads": 1, "precision": "f32", "learning_rate": 4e-3,
     }  # fmt: skip
     return RlConfig(**{**settings, **changes})
 
@@ -176,7 +176,7 @@ def test_a_trajectory_that_outgrows_the_context_keeps_what_it_reached(toy_base: 
     probe = Scripted([MISS])
     collector.collect(probe, Formula(), step=0)
     longest = max(len(p) for p in probe.prompts)
-    drawn = collector.collect(Scripted([MISS], context=longest - 1 + 64), Formula(), step=0)
+    drawn = collector.collect(Scripted([MISS], context=longest - 1 + 40), Formula(), step=0)
     assert sorted(set(drawn.turns.tolist())) == [1, 2]
     assert np.isfinite(drawn.rewards).all()
 
