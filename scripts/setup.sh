@@ -266,6 +266,8 @@ install_torch() {
 begin "Python packages$([ -n "$extras" ] && echo " $extras")"
 cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 export CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$cores}
+# Its library for images is a quarter of the build and nothing here looks at images.
+export CMAKE_ARGS="${CMAKE_ARGS:-} -DLLAVA_BUILD=OFF"
 if ! has_module llama_cpp; then
     say "      llama-cpp-python is compiled for this processor: about 4 minutes on 2 cores"
     requirement=$(grep -o 'llama-cpp-python[^"]*' pyproject.toml | head -n 1)
