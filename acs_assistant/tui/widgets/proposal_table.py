@@ -13,9 +13,7 @@ from acs_assistant.tui.text import (
     change_text,
     first_line,
     log_bar,
-    metric_unit,
     plain,
-    quantity,
 )
 from acs_assistant.tui.widgets.board import Board
 from acs_assistant.tui.widgets.columns import Cell, Column, columns
@@ -77,9 +75,7 @@ class ProposalTable(Board):
             if state.proposal.error or not state.proposal.sizing:
                 return self._invalid(state.proposal.error)
             rows = sizing_rows(circuit, state.previous, state.proposal.sizing)
-            body = columns(SIZING_COLUMNS, rows, width)
-            expected = self._expected()
-            return body if expected is None else Content("\n").join([body, expected])
+            return columns(SIZING_COLUMNS, rows, width)
         turn = state.viewed
         if state.shown is None and state.head is not None and turn is None:
             turn = state.turns.get(state.head)
@@ -102,17 +98,6 @@ class ProposalTable(Board):
             if turn.evaluation is not None:
                 return sizing_of(turn)
         return {}
-
-    def _expected(self) -> Content | None:
-        proposal = self.state.proposal
-        if proposal is None or not proposal.predictions:
-            return None
-        circuit = self.state.task.circuit
-        parts: list[str | tuple[str, str]] = [("expects  ", "$foreground-muted")]
-        for metric, value in proposal.predictions.items():
-            unit = metric_unit(circuit, metric)
-            parts += [(f"{metric} ", "$foreground-muted"), f"{quantity(value, unit)} {unit}", "   "]
-        return Content.assemble(*parts)
 
     def _invalid(self, error: str) -> Content:
         return Content.assemble(
