@@ -197,6 +197,13 @@ class ArchiveTasks:
             for name in config.circuits
         ]
         self._pools = [_good_rows(archive) for archive in self._archives]
+        for archive, pool in zip(self._archives, self._pools, strict=True):
+            if not len(pool):
+                raise ConfigError(
+                    f"no sizing of circuit {archive.circuit.name} comes near its specs.",
+                    hint="Simulate more, or check the circuit: acs-assistant circuits check PATH",
+                    file=_archive_path(Path(config.data), archive.circuit.name),
+                )
 
     @property
     def circuits(self) -> Sequence[Circuit]:

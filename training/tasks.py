@@ -32,14 +32,16 @@ def draw_specs(
 ) -> tuple[Spec, ...] | None:
     """Specs that these metrics meet: a random subset, each relaxed by 0 to ``relax``.
 
-    Returns None when fewer than three of the metrics that the circuit has specs for are there.
+    Returns None when fewer than three of the metrics that the circuit has specs for are there
+    (or not all, where it has fewer specs).
     """
     columns = {m.name: j for j, m in enumerate(circuit.metrics)}
     usable = [s for s in circuit.specs if np.isfinite(metrics[columns[s.metric]])]
-    if len(usable) < 3:
+    least = min(3, len(circuit.specs))
+    if len(usable) < least:
         return None
     every = rng.random() < 0.3
-    count = len(usable) if every else int(rng.integers(3, len(usable) + 1))
+    count = len(usable) if every else int(rng.integers(least, len(usable) + 1))
     chosen = sorted(rng.choice(len(usable), size=count, replace=False))
     specs = []
     for index in chosen:
