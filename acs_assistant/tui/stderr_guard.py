@@ -20,7 +20,7 @@ from pathlib import Path
 def stderr_guard(log: Path | None) -> Iterator[None]:
     """Sends descriptor 2 to ``log`` (None: nowhere) while ``sys.__stderr__`` stays the terminal.
 
-    When stderr is no terminal already (``2>file``), stdout is taken for the terminal.
+    When only stdout is a terminal (``2>file``), that is taken.
     """
     original = sys.__stderr__
     if original is None:
@@ -28,7 +28,7 @@ def stderr_guard(log: Path | None) -> Iterator[None]:
         return
     original.flush()
     kept = os.dup(2)
-    drawing = os.dup(2 if os.isatty(2) else 1)
+    drawing = os.dup(1 if os.isatty(1) and not os.isatty(2) else 2)
     sink = _open(log)
     terminal = open(drawing, "w", encoding="utf-8", errors="replace")  # noqa: PTH123, SIM115
     previous = sys.stderr

@@ -50,7 +50,12 @@ HIGH_CONTRAST = Theme(
     error="#ff7070",
     dark=True,
     text_alpha=1.0,
-    variables={"border": "#ffffff", "footer-key-foreground": "#ffff00"},
+    variables={
+        "border": "#ffffff",
+        "footer-key-foreground": "#ffff00",
+        "foreground-muted": "#d8d8d8",
+        "text-muted": "#d8d8d8",
+    },
 )
 
 THEMES = (DARK, LIGHT, HIGH_CONTRAST)

@@ -126,6 +126,10 @@ async def test_a_session(
             if size[0] == 80 or key in "46":
                 await pilot.press(key)
                 await shoot(pilot, svg, f"view-{name}")
+        if size[0] == 160:
+            for theme in ("acs-light", "acs-high-contrast", "acs-dark"):
+                app.theme = theme
+                await shoot(pilot, svg, f"theme-{theme}")
         for key, kind in (
             ("e", SizesDialog), ("r", RejectDialog), ("shift+tab", NumberDialog),
             ("p", SpecsDialog), ("h", ChoiceDialog), ("w", ExportDialog), ("v", CompareScreen),

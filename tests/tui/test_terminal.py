@@ -7,6 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from textual.color import Color
+
+from acs_assistant.tui.screens.sessions import SessionsScreen
+from tests.tui.driving import asked, screen
+from tests.tui.fakes import Clock, make_app
+
 GUARDED = """
 import os, sys
 from pathlib import Path
@@ -34,9 +41,8 @@ def test_the_screen_is_drawn_while_a_library_points_stderr_elsewhere(tmp_path: P
         timeout=60,
         check=True,
     )
-    # stderr is no terminal here, so the guard takes stdout for it
-    assert done.stdout == "drawn\n"
-    assert done.stderr == "after\n"
+    assert done.stdout == ""
+    assert done.stderr == "drawn\nafter\n"
     assert log.read_text() == "noise of a library\n"
 
 
@@ -55,6 +61,27 @@ def test_nothing_heavy_is_imported_before_the_first_screen() -> None:
         env={**os.environ},
     )
     assert done.stdout.strip() == "[]"
+
+
+async def test_no_color_leaves_greys(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = make_app(tmp_path, clock)
+    async with app.run_test() as pilot:
+        await screen(pilot, SessionsScreen)
+        await pilot.press("f")
+        await asked(pilot)
+        styles = {
+            segment.style
+            for strip in app.screen._compositor.render_strips(app.size)
+            for segment in strip.apply_filter(app._filters[-1], Color.parse("black"))
+            if segment.style is not None and segment.style.color is not None
+        }
+    assert styles
+    for style in styles:
+        red, green, blue = style.color.get_truecolor()
+        assert red == green == blue
 
 
 def test_styles_name_theme_variables_only() -> None:

@@ -46,7 +46,8 @@ _LOWER = ("devices", "history", "schematic")
 class DesignScreen(SessionKeys, inherit_bindings=False):
     """One session. The engine runs in a thread of its own; this screen only draws and answers."""
 
-    CSS_PATH = "design.tcss"
+    # with the styles of what opens over it: reading them later would restyle everything again
+    CSS_PATH = ["design.tcss", "sizes.tcss", "compare.tcss", "analysis.tcss"]  # noqa: RUF012
     KEY_SCOPES: ClassVar[tuple[str, ...]] = ("design",)
     BINDINGS: ClassVar[Bindings] = bindings("design", "focus")
 
