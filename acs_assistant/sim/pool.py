@@ -30,6 +30,8 @@ from acs_assistant.sim.port import SimulationRequest
 from acs_assistant.sim.store import SimulationStore
 
 _START_LIMIT = 60.0
+# ngspice 39 loses about 1 kB a simulation; a new process every few thousand keeps workers small.
+_SIMULATIONS_A_PROCESS = 3_000
 
 
 class WorkerDied(Exception):
@@ -46,6 +48,7 @@ class WorkerProcess:
         self._folder = ""
         self._buffer = b""
         self.known: set[str] = set()
+        self.served = 0
         self.version = ""
         self.sandboxed = False
 
@@ -77,6 +80,7 @@ class WorkerProcess:
         )
         self._buffer = b""
         self.known = set()
+        self.served = 0
         self._send({"cache": str(self._cache), "memory": self._memory})
         try:
             hello = self._receive(_START_LIMIT)
@@ -298,7 +302,11 @@ class Pool:
                 if reply["status"] == "failed":
                     return {**reply, "seconds": time.perf_counter() - started}
                 worker.known.add(prepared.key)
-            return worker.ask(message, self._timeout)
+            worker.served += 1
+            reply = worker.ask(message, self._timeout)
+            if worker.served >= _SIMULATIONS_A_PROCESS:
+                worker.kill()
+            return reply
         except (WorkerDied, TimeoutError, ValueError) as error:
             worker.kill()
             if cancel is not None and cancel.cancelled:

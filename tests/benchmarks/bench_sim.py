@@ -16,6 +16,7 @@ import math
 import os
 import random
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -129,7 +130,7 @@ def agreement(folder: Path, count: int) -> dict[str, object]:
     generator = random.Random(11)
     worst: dict[str, float] = {m.name: 0.0 for m in COMPARED}
     missing = 0
-    compared = 0
+    compared = plain_failed = only_plain_failed = 0
     with Pool(1) as pool:
         for index in range(count):
             variant = list(VARIANTS)[index % len(VARIANTS)]
@@ -140,7 +141,12 @@ def agreement(folder: Path, count: int) -> dict[str, object]:
             conditions = Conditions(1.8, temperature, LOAD, corner)
             ours = pool.simulate(SimulationRequest(made, sizing, conditions))
             values = {**sizing, "supply": 1.8, "load": LOAD}
-            plain, _ = run_plain(MILLER_BENCH, made.netlist, values, corner, temperature)
+            try:
+                plain, _ = run_plain(MILLER_BENCH, made.netlist, values, corner, temperature)
+            except (RuntimeError, subprocess.TimeoutExpired):
+                plain_failed += 1
+                only_plain_failed += ours.status == "ok"
+                continue
             for m in COMPARED:
                 try:
                     expected = evaluate(m, plain)
@@ -157,6 +163,8 @@ def agreement(folder: Path, count: int) -> dict[str, object]:
         "sizings": count,
         "values": compared,
         "missing_in_both": missing,
+        "ngspice_b_failed": plain_failed,
+        "ngspice_b_failed_alone": only_plain_failed,
         "worst": max(worst.values()),
         "by_metric": worst,
     }
@@ -169,14 +177,16 @@ def resident(pid: int) -> float:
 
 
 def memory(made: Circuit, runs: int) -> tuple[float, float]:
-    """Megabytes of a worker after ``runs`` simulations, and how much that grew from the 200th."""
+    """The most megabytes a worker takes over ``runs`` simulations, and its growth from the 200th."""
+    sizes = []
     with Pool(1) as pool:
-        throughput(pool, made, min(200, runs), 1)
-        pid = pool._workers[0].pid
-        assert pid is not None
-        early = resident(pid)
-        throughput(pool, made, runs, 2)
-        return resident(pid), resident(pid) - early
+        throughput(pool, made, 200, 1)
+        for seed in range(max(1, runs // 250)):
+            pid = pool._workers[0].pid
+            if pid is not None:
+                sizes.append(resident(pid))
+            throughput(pool, made, 250, seed)
+    return max(sizes), max(sizes) - sizes[0]
 
 
 def main() -> None:

@@ -350,6 +350,18 @@ def test_a_worker_stays_small(tmp_path: Path) -> None:
     assert sizes[1] - sizes[0] < 2e6
 
 
+def test_a_worker_is_renewed_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("acs_assistant.sim.pool._SIMULATIONS_A_PROCESS", 3)
+    with Pool(1) as pool:
+        seen = []
+        for _ in range(5):
+            works(pool, tmp_path)
+            seen.append(pool._workers[0].pid)
+    assert seen[0] == seen[1]
+    assert seen[2] is None
+    assert seen[3] == seen[4] not in (None, seen[0])
+
+
 def test_identical_simulations_are_answered_from_the_store(tmp_path: Path) -> None:
     store = SimulationStore(tmp_path / "store" / "simulations.db")
     made = circuit(tmp_path, {"main": GOOD}, [OUT])
