@@ -177,7 +177,7 @@ def resident(pid: int) -> float:
 
 
 def memory(made: Circuit, runs: int) -> tuple[float, float]:
-    """The most megabytes a worker takes over ``runs`` simulations, and its growth from the 200th."""
+    """The most megabytes that a worker takes over ``runs`` simulations, and what it grew by."""
     sizes = []
     with Pool(1) as pool:
         throughput(pool, made, 200, 1)
