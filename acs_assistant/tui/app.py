@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -199,6 +200,8 @@ def run(services: Services) -> None:
     """Runs the app in this terminal until it is left."""
     log = None if os.environ.get("ACS_ASSISTANT_NO_LOG") else paths.cache_dir() / "stderr.log"
     with stderr_guard(log):
+        # the drawing thread gets the interpreter back from the engine's within a millisecond
+        sys.setswitchinterval(0.001)
         app = AcsApp(services)
         app.run()
         for leaving in app.closing.values():

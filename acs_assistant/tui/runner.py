@@ -7,6 +7,9 @@ that streams a thousand tokens a second costs the screen twenty updates.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterable
 
@@ -54,6 +57,20 @@ class Mailbox:
             self._pieces = []
 
 
+NICENESS = 5
+"""How far the model and the simulator stand back behind the thread that draws."""
+
+
+def _step_back() -> None:
+    """Lowers the priority of this thread; threads and processes that it starts inherit that.
+
+    Linux counts niceness by thread. Elsewhere it would be the whole process, so nothing is done.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+
+
 class EngineRun:
     """Runs one pass of the design loop in its own thread.
 
@@ -80,6 +97,7 @@ class EngineRun:
         self._thread.join(timeout)
 
     def _work(self) -> None:
+        _step_back()
         stopped = False
         try:
             for event in self._start(self.cancel):

@@ -14,8 +14,8 @@ from acs_assistant.tui.screens.sessions import SessionsScreen
 from tests.tui.driving import screen
 from tests.tui.fakes import Clock, FakeSimulator, make_app
 
-SEQUENCES = int(os.environ.get("ACS_KEY_SEQUENCES", "2"))
-LENGTH = int(os.environ.get("ACS_KEY_LENGTH", "120"))
+SEQUENCES = int(os.environ.get("ACS_KEY_SEQUENCES", "1"))
+LENGTH = int(os.environ.get("ACS_KEY_LENGTH", "100"))
 LEAVES = {"ctrl+q", "ctrl+p"}
 OTHER = (
     "up",

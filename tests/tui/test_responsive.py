@@ -32,13 +32,12 @@ class Stretches:
         monkeypatch.setattr(asyncio.events.Handle, "_run", measured)
 
 
-@pytest.mark.parametrize("size", [(80, 24), (160, 48)])
 async def test_no_stretch_of_work_holds_the_screen(
-    tmp_path: Path, clock: Clock, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long = [reply(n).replace("<think>", f"<think>{STREAMED}") for n in range(4)]
     app = make_app(tmp_path, clock, model=ScriptedModel(*long))
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=(160, 48)) as pilot:
         await screen(pilot, SessionsScreen)
         await pilot.press("f")
         await screen(pilot, DesignScreen)

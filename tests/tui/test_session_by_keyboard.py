@@ -21,10 +21,10 @@ from tests.tui.driving import asked, idle, measured, screen, until
 from tests.tui.fakes import Clock, FakeSimulator, make_app, reply
 
 
-@pytest.mark.parametrize("size", [(80, 24), (160, 48)])
 async def test_from_new_session_to_export_and_resume(
-    tmp_path: Path, clock: Clock, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    size = (160, 48)
     monkeypatch.chdir(tmp_path)
     app = make_app(tmp_path, clock)
     async with app.run_test(size=size) as pilot:
