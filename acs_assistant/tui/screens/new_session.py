@@ -109,9 +109,12 @@ class NewSessionScreen(AcsScreen):
         names = [str(card.name) for card in cards]
         chosen = self.acs.services.settings.model.name
         select: Select[str] = self.query_one("#model", Select)
-        options = [("the built-in model", ""), *((plain(name), name) for name in names)]
+        options: list[tuple[str | Content, str]] = [
+            ("the built-in model", ""),
+            *((Content(plain(name)), name) for name in names),
+        ]
         if chosen and chosen not in names:
-            options.append((plain(chosen), chosen))
+            options.append((Content(plain(chosen)), chosen))
         select.set_options(options)
         select.value = chosen
 

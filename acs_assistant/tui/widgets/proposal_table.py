@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from textual.content import Content
+from textual.markup import escape
 
 from acs_assistant.domain import Circuit, Sizing
 from acs_assistant.tui.state import Phase, SessionState, sizing_of, verdict
@@ -86,7 +87,7 @@ class ProposalTable(Board):
             return self._start(width)
         self.border_title = f"Sizes of turn {turn.index} · {verdict(turn)}"
         if turn.evaluation is not None and turn.evaluation.status == "failed":
-            self.border_title += f": {first_line(turn.evaluation.error, 60)}"
+            self.border_title += f": {escape(first_line(turn.evaluation.error, 60))}"
         if not sizing_of(turn):
             return self._invalid(turn.proposal.error)
         rows = sizing_rows(circuit, self._before(turn.parent), sizing_of(turn))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
+
 from textual.content import Content
 
 from acs_assistant.domain import Circuit, OperatingPoint
@@ -20,9 +23,9 @@ REGION_STYLE = {
 
 
 def drawing(circuit: Circuit) -> str:
-    text = plain(circuit.schematic).strip("\n")
+    text = textwrap.dedent(plain(circuit.schematic).expandtabs().strip("\n"))
     # wrapping drops leading blanks; these it keeps
-    return text.expandtabs().replace(" ", "\N{NO-BREAK SPACE}")
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 class SchematicBoard(Board):
@@ -44,15 +47,33 @@ class SchematicBoard(Board):
             point = points.get(device.lower())
             sizes = " ".join(f"{n}={circuit.parameter(n).format(sizing[n])}" for n in names
                              if n in sizing)  # fmt: skip
-            region: Cell = "" if point is None else (point.region, REGION_STYLE[point.region])
+            region: Cell = (
+                ""
+                if point is None
+                else (
+                    point.region,
+                    REGION_STYLE.get(point.region, "$foreground"),
+                )
+            )
             current = "" if point is None else f"{format_quantity(point.id, 3)}A"
             rows.append([(device, "bold"), sizes, current, region])
-        parts = [Content(drawing(circuit) or "This circuit folder has no drawing.")]
+        parts = [_by_region(drawing(circuit) or "This circuit folder has no drawing.", points)]
         if rows:
             table = [Column("device"), Column("sizes", shrink=12), Column("id", "right"),
                      Column("region")]  # fmt: skip
             parts += [Content(""), columns(table, rows, width)]
         return Content("\n").join(parts)
+
+
+def _by_region(drawn: str, points: dict[str, OperatingPoint]) -> Content:
+    """The drawing with every device's name in the colour of its region; the table says the word."""
+    content = Content(drawn)
+    for match in re.finditer(r"\b[A-Za-z]+\d+\b", drawn):
+        point = points.get(match[0].lower())
+        if point is not None:
+            style = f"bold {REGION_STYLE.get(point.region, '$foreground')}"
+            content = content.stylize(style, match.start(), match.end())
+    return content
 
 
 def device_parameters(circuit: Circuit) -> dict[str, list[str]]:
