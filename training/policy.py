@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from acs_assistant.training import distributed
 from acs_assistant.training.chat import Example
 from acs_assistant.training.config import RlConfig
 from acs_assistant.training.losses import learned_states, policy_loss, token_log_probabilities
@@ -88,11 +89,12 @@ def update(
     """One or more clipped steps on the same groups; returns what is worth logging.
 
     With one epoch the policy that drew the tokens is the one being updated, so the old
-    log-probabilities are the new ones without their gradient.
+    log-probabilities are the new ones without their gradient. With several processes each brings
+    groups of its own, and all take the step of all groups together.
     """
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
     packs = [pack_group(group) for group in groups]
-    total = sum(p.sequences for p in packs)
+    total = distributed.total(sum(p.sequences for p in packs))
     if not total:
         return {"loss": 0.0, "gradient_norm": 0.0, "log_probability": 0.0}
     drawn: list[Tensor | None] = [None] * len(packs)
@@ -122,7 +124,12 @@ def update(
             (loss * share).backward()  # type: ignore[no-untyped-call]
             loss_sum += float(loss.detach()) * share
             mean_log += float(new.detach().mean()) * share
+        distributed.sum_gradients(model)
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
         optimizer.step()
-        logged = {"loss": loss_sum, "gradient_norm": float(norm), "log_probability": mean_log}
+        logged = {
+            "loss": distributed.total(loss_sum),
+            "gradient_norm": float(norm),
+            "log_probability": distributed.total(mean_log),
+        }
     return logged

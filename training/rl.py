@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from acs_assistant.errors import ConfigError
 from acs_assistant.library import load_circuit
 from acs_assistant.llm.batch import BatchSampler
 from acs_assistant.sim.port import Simulator
+from acs_assistant.training import distributed
 from acs_assistant.training.archive import Archive, load_archive
 from acs_assistant.training.config import RlConfig
 from acs_assistant.training.export_gguf import write_gguf
@@ -37,7 +39,7 @@ from acs_assistant.training.tl_grpo import Collected, Collector, TaskSource, Tur
 
 Method = Literal["grpo", "tl-grpo"]
 
-_COLLECTOR = "collector.json"
+_COLLECTOR = "collector-{}.json"
 
 
 def train_rl(
@@ -54,6 +56,8 @@ def train_rl(
 
     Responses are drawn by llama.cpp from an F16 export of the weights, made anew each step. A run
     that was killed and resumed takes the same next step as one that went on from the checkpoint.
+    Under ``torchrun`` or ``accelerate launch`` the tasks of a step are divided among the processes;
+    the figures of draws in the log are then the first process's.
 
     Args:
         source: Where tasks come from; the archives that the recipe names by default.
@@ -64,17 +68,19 @@ def train_rl(
         StorageError: A checkpoint cannot be written.
     """
     torch.set_num_threads(config.threads)
+    distributed.begin()
+    first = distributed.rank() == 0
     source = ArchiveTasks(config) if source is None else source
     run = _Run(method, config, out, source)
     if resume:
         run.resume()
     else:
         run.save()  # whatever happens next, there is something to go on from
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=not first)
     before, began = run.progress.seconds, time.monotonic()
     saved = began
-    with (out / "metrics.jsonl").open("a", encoding="utf-8") as log:
-        while not run.finished:
+    with (out / "metrics.jsonl" if first else Path(os.devnull)).open("a", encoding="utf-8") as log:
+        while not distributed.agreed(run.finished):
             step = run.progress.step
             extra = [lessons[step % len(lessons)]] if lessons else []
             line = run.step(simulator, extra)
@@ -85,7 +91,7 @@ def train_rl(
             console.print(
                 f"step {step + 1}  reward {line['reward']}  met {line['met']}  {left:.1f} min left"
             )
-            if time.monotonic() - saved > config.checkpoint_seconds:
+            if distributed.agreed(time.monotonic() - saved > config.checkpoint_seconds):
                 run.save()
                 saved = time.monotonic()
     run.save()
@@ -103,7 +109,7 @@ class _Run:
         self._reference = load_checkpoint(Path(config.start))[0] if config.kl_weight else None
         self._optimizer = _optimizer(self._model, config)
         kind = TurnLevel if method == "tl-grpo" else TrajectoryLevel
-        self._collector: Collector = kind(config, source)
+        self._collector: Collector = kind(_share(config), source)
         out.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -118,20 +124,22 @@ class _Run:
         state = torch.load(folder / "trainer.pt", weights_only=True)
         self._optimizer.load_state_dict(state["optimizer"])
         self.progress = Progress(**state["progress"])
-        stored = folder / _COLLECTOR
+        stored = folder / _COLLECTOR.format(distributed.rank())
         if stored.exists():
             self._collector.restore(stored.read_text(encoding="utf-8"))
 
     def save(self) -> None:
-        state = self._collector.state()
-        save_checkpoint(
-            self.checkpoint,
-            self._model,
-            self._tokenizer,
-            self._optimizer,
-            self.progress,
-            {_COLLECTOR: state} if state else {},
-        )
+        states = distributed.gathered(self._collector.state())
+        if distributed.rank() == 0:
+            save_checkpoint(
+                self.checkpoint,
+                self._model,
+                self._tokenizer,
+                self._optimizer,
+                self.progress,
+                {_COLLECTOR.format(i): state for i, state in enumerate(states) if state},
+            )
+        distributed.wait()
 
     def step(self, simulator: Simulator, extra: Sequence[Group]) -> dict[str, Any]:
         """One step; returns the line for the log."""
@@ -162,6 +170,18 @@ class _Run:
             "update_seconds": round(time.monotonic() - collected, 2),
             **{name: round(value, 5) for name, value in figures.items()},
         }
+
+
+def _share(config: RlConfig) -> RlConfig:
+    """This process's part of the tasks, with draws of its own."""
+    count, rank = distributed.processes(), distributed.rank()
+    if config.tasks % count:
+        raise ConfigError(
+            f"'tasks' is {config.tasks}, which {count} processes cannot share evenly.",
+            hint=f"Make it a multiple of {count}.",
+        )
+    changes = {"tasks": config.tasks // count, "seed": config.seed + 7919 * rank}
+    return config.model_copy(update=changes)
 
 
 def _optimizer(model: LlamaForCausalLM, config: RlConfig) -> torch.optim.Optimizer:
