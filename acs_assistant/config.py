@@ -47,6 +47,12 @@ class ModelSettings(_Section):
         ge=0,
         description="Turns that the model is shown, the best and the latest; 0: all.",
     )
+    candidates: int = Field(
+        default=8,
+        ge=0,
+        le=64,
+        description="Draws among which a circuit's critic chooses; 0: no critic.",
+    )
     threads: int = Field(default=0, ge=0, description="Threads of the model; 0: as many as cores.")
 
 

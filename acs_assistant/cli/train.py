@@ -43,6 +43,31 @@ def data(config: Path, out: Path) -> None:
 
 
 @train.command()
+@click.argument("circuit")
+@click.option("--data", "folder", type=_FOLDER, required=True, help="What `train data` wrote.")
+@click.option("--out", type=_FOLDER, required=True, help="Folder of models to put it into.")
+def critic(circuit: str, folder: Path, out: Path) -> None:
+    """Fit the critic of CIRCUIT, which chooses among the model's draws."""
+    _require_extra()
+    from acs_assistant.library import load_circuit
+
+    loaded = load_circuit(circuit)
+    archive = folder / f"{loaded.name}.npz"
+    if not archive.is_file():
+        raise InputError(
+            "there are no simulated sizings of this circuit.",
+            hint=f"Make them with: acs-assistant train data --config FILE --out {folder}",
+            file=archive,
+        )
+    from acs_assistant.training.archive import load_archive
+    from acs_assistant.training.critic import make_critic
+
+    errors = make_critic(load_archive(archive, loaded), out)
+    say(f"Written: {out / loaded.name}.critic.npz; median errors in spreads: "
+        + ", ".join(f"{name} {error:.3f}" for name, error in errors.items()))  # fmt: skip
+
+
+@train.command()
 @click.option("--config", "config", type=_FILE, required=True, help="Recipe (TOML).")
 @click.option("--out", type=_FOLDER, default=Path("runs/sft"), show_default=True)
 @click.option("--resume", type=_FOLDER, help="Go on with the run in this folder.")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from acs_assistant.cancel import CancelToken
 from acs_assistant.domain import Proposal, Sizing, Task, Turn
@@ -15,13 +15,24 @@ from acs_assistant.events import TextDelta
 from acs_assistant.llm.port import LanguageModel, ModelInfo, Sampling
 from acs_assistant.optimizers.port import Optimizer
 
+if TYPE_CHECKING:
+    from acs_assistant.engine.critic import Critic
+
+
+_CONTENT = 1.01
+"""Merit from which on a critic looks no further: every spec met, with 1 % to spare."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prompted:
-    """The model starts to answer these messages. A second one in a turn is a fresh draw."""
+    """The model starts to answer these messages. A second one in a turn is a fresh draw.
+
+    ``critic`` is the digest of the critic that chose the draw; empty without one.
+    """
 
     messages: Sequence[Mapping[str, Any]]
     temperature: float
+    critic: str = ""
 
 
 class Proposer(Protocol):
@@ -66,6 +77,8 @@ class SamplingPolicy:
 
     Attributes:
         history: Turns that the model is shown: the best and the latest ones; 0 shows all.
+        candidates: Draws among which a critic chooses when it does not believe in the first one.
+        groups: How often it may ask for that many, each time hotter.
     """
 
     first_temperature: float = 0.0
@@ -75,6 +88,8 @@ class SamplingPolicy:
     max_tokens: int = 1024
     resamples: int = 2
     history: int = 4
+    candidates: int = 8
+    groups: int = 2
 
     def sampling(self, seed: int, attempt: int, first: bool) -> Sampling:
         if attempt == 0:
@@ -89,14 +104,36 @@ class SamplingPolicy:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a model was asked in one turn, to ask it again."""
+
+    task: Task
+    turns: Sequence[Turn]
+    messages: Sequence[Mapping[str, Any]]
+    tools: Sequence[Mapping[str, Any]]
+    seen: set[tuple[tuple[str, str], ...]]
+
+
 class ModelProposer:
-    """A language model that reads the history, reasons aloud and calls the tool."""
+    """A language model that reads the history, reasons aloud and calls the tool.
+
+    Args:
+        critic: Finds the critic of a task, if there is one. Where it foretells that a draw will
+            miss a spec, it chooses the best of a group drawn from the same history.
+    """
 
     name = "model"
 
-    def __init__(self, model: LanguageModel, policy: SamplingPolicy | None = None) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        policy: SamplingPolicy | None = None,
+        critic: Callable[[Task], Critic | None] = lambda task: None,
+    ) -> None:
         self._model = model
         self._policy = policy or SamplingPolicy()
+        self._find_critic = critic
         self._grammars: dict[str, str] = {}
 
     @property
@@ -117,11 +154,13 @@ class ModelProposer:
         messages = render.messages(task, select(turns, self._policy.history))
         tools = render.tools(task.circuit)
         seen = {_key(sizing) for sizing in avoid}
+        critic = self._find_critic(task)
+        digest = critic.digest if critic is not None else ""
         started = time.monotonic()
         proposal = Proposal({}, self.name, error="the model gave no proposal.")
         for attempt in range(self._policy.resamples + 1):
             sampling = self._policy.sampling(seed, attempt, first=not turns and not avoid)
-            yield Prompted(messages, sampling.temperature)
+            yield Prompted(messages, sampling.temperature, digest)
             pieces: list[str] = []
             try:
                 yield from self._stream(task, messages, tools, sampling, cancel, pieces)
@@ -131,14 +170,50 @@ class ModelProposer:
                 if pieces or len(shorter) >= len(messages):
                     raise
                 messages = shorter
-                yield Prompted(messages, sampling.temperature)
+                yield Prompted(messages, sampling.temperature, digest)
                 yield from self._stream(task, messages, tools, sampling, cancel, pieces)
-            drawn = self._read("".join(pieces), task, time.monotonic() - started)
+            drawn = self._read("".join(pieces), task)
             if proposal.error or not drawn.error:
                 proposal = drawn
-            if not drawn.error and _key(drawn.sizing) not in seen:
+            if critic is not None or (not drawn.error and _key(drawn.sizing) not in seen):
                 break
-        yield proposal
+        if critic is not None:
+            asked = Asked(task, turns, messages, tools, seen)
+            better = self._choose(asked, critic, proposal, seed, cancel)
+            if better is not proposal:
+                proposal = better
+                yield Prompted(messages, self._policy.temperature, digest)
+                yield from _told(proposal.raw)
+        yield replace(proposal, seconds=time.monotonic() - started)
+
+    def _choose(
+        self, asked: Asked, critic: Critic, first: Proposal, seed: int, cancel: CancelToken
+    ) -> Proposal:
+        """The draw that the critic expects most of; ``first`` when it is content with that."""
+        from acs_assistant.engine.critic import merit
+
+        def worth(proposal: Proposal) -> float:
+            if proposal.error or _key(proposal.sizing) in asked.seen:
+                return -1.0
+            return merit(critic, asked.task, proposal.sizing, asked.turns)
+
+        best, most = first, worth(first)
+        for group in range(1, self._policy.groups + 1):
+            if most >= _CONTENT:
+                break
+            completions = self._model.sample_group(
+                asked.messages,
+                asked.tools,
+                self._policy.sampling(seed, group, first=not asked.turns),
+                self._policy.candidates,
+                grammar=self._grammar(asked.task),
+                cancel=cancel,
+            )
+            for completion in completions:
+                drawn = self._read(completion.text, asked.task)
+                if worth(drawn) > most:
+                    best, most = drawn, worth(drawn)
+        return best
 
     def _stream(
         self,
@@ -170,7 +245,7 @@ class ModelProposer:
             self._grammars[name] = grammar(task.circuit)
         return self._grammars[name]
 
-    def _read(self, text: str, task: Task, seconds: float) -> Proposal:
+    def _read(self, text: str, task: Task) -> Proposal:
         from acs_assistant.prompting.parse import parse
 
         reply = parse(text, task.circuit)
@@ -189,7 +264,6 @@ class ModelProposer:
             raw=text,
             predictions=reply.predictions,
             error=error,
-            seconds=seconds,
         )
 
 
@@ -247,6 +321,15 @@ class FixedProposer:
         avoid: Sequence[Sizing] = (),
     ) -> Iterator[TextDelta | Prompted | Proposal]:
         yield Proposal(task.circuit.snap(self._sizing), self.name)
+
+
+def _told(text: str) -> Iterator[TextDelta]:
+    """A finished text, as if it were streamed."""
+    from acs_assistant.prompting.parse import StreamSplitter
+
+    splitter = StreamSplitter()
+    for channel, piece in (*splitter.feed(text), *splitter.flush()):
+        yield TextDelta(channel, piece)
 
 
 def _key(sizing: Sizing) -> tuple[tuple[str, str], ...]:

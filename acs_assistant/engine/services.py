@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from acs_assistant.engine.session import Session
     from acs_assistant.storage.store import Store
 
+MODEL_ALONE = "model-alone"
+"""The language model without its critic: every proposal is its first draw."""
+
 
 @dataclass(slots=True)
 class Services:
@@ -59,7 +62,7 @@ class Services:
 
     def proposers(self) -> tuple[str, ...]:
         """Names to choose from; ``proposer`` and ``new_session`` also take hybrids."""
-        return ("model", *self.optimizers)
+        return ("model", MODEL_ALONE, *self.optimizers)
 
     def simulator(self) -> Simulator:
         """The one simulator of the process.
@@ -88,16 +91,17 @@ class Services:
             return self._models[name]
 
     def proposer(self, name: str, *, budget: int, model: str = "") -> Proposer:
-        """Makes a proposer: "model", an optimizer's name, or a hybrid such as "model+tpe".
+        """Makes a proposer: "model", "model-alone", an optimizer, or a hybrid ("model+tpe").
 
         Raises:
             InputError: Unknown name; names the nearest.
             ModelError: The model cannot be opened.
         """
+        from acs_assistant.engine.critic import find_critic
         from acs_assistant.engine.proposers import ModelProposer, OptimizerProposer, SamplingPolicy
         from acs_assistant.errors import InputError, nearest
 
-        if name == "model":
+        if name in ("model", MODEL_ALONE):
             chosen = self.settings.model
             policy = SamplingPolicy(
                 temperature=chosen.temperature,
@@ -105,8 +109,12 @@ class Services:
                 max_tokens=chosen.max_tokens,
                 resamples=chosen.resamples,
                 history=chosen.history,
+                candidates=chosen.candidates,
             )
-            return ModelProposer(self.model(model), policy)
+            opened = self.model(model)
+            # A server would draw the candidates one after the other, each as slow as a turn.
+            alone = name == MODEL_ALONE or not chosen.candidates or opened.info.path is None
+            return ModelProposer(opened, policy, *([] if alone else [find_critic]))
         if "+" in name and self.make_hybrid is not None:
             return self.make_hybrid(name, self, budget, model)
         if name not in self.optimizers:

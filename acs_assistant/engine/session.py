@@ -237,7 +237,7 @@ class Session:
             self.id,
             parent,
             proposal,
-            self._provenance(proposer, seed),
+            self._provenance(proposer, seed, prompt),
             prompt.messages if prompt else (),
         )
         self._keep(turn, head=turn.id, tip=turn.id)
@@ -365,13 +365,15 @@ class Session:
         """Differs for every turn of the tree, and is the same again after a crash."""
         return (self._record.seed * 1_000_003 + len(self._turns)) & 0x7FFFFFFF
 
-    def _provenance(self, proposer: Proposer, seed: int) -> Provenance:
+    def _provenance(self, proposer: Proposer, seed: int, prompted: Prompted | None) -> Provenance:
         model = proposer.model
         prompt = ""
         if model is not None:
             from acs_assistant.prompting.render import PROMPT_VERSION
 
             prompt = PROMPT_VERSION
+            if prompted is not None and prompted.critic:
+                prompt += f"; critic {prompted.critic[:12]}"
         return Provenance(
             app=__version__,
             prompt=prompt,
@@ -389,7 +391,7 @@ class Session:
             self.id,
             self._record.head,
             fragment,
-            self._provenance(proposer, seed),
+            self._provenance(proposer, seed, prompt),
             prompt.messages,
         )
         decision = Decision("regenerated", reason=error, by="engineer")
