@@ -13,6 +13,7 @@ from textual.widgets import Input, OptionList, Select, Static
 from textual.widgets.option_list import Option
 
 from acs_assistant.domain import CORNERS, Circuit, Conditions, Corner, Task
+from acs_assistant.engine.services import MODEL_ALONE
 from acs_assistant.errors import AcsError
 from acs_assistant.tui.keys import bindings
 from acs_assistant.tui.screens.page import AcsScreen, Bindings
@@ -212,7 +213,11 @@ def _field(name: str, unit: str, value: str) -> ComposeResult:
 
 
 def _proposer_label(name: str) -> str:
-    return "model: a language model that reasons" if name == "model" else f"{name}: black box"
+    known = {
+        "model": "model: language model, draws chosen by a critic",
+        MODEL_ALONE: f"{MODEL_ALONE}: without the critic",
+    }
+    return known.get(name, f"{name}: black box")
 
 
 def _whole(text: str, name: str, least: int) -> int:
