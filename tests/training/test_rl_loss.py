@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -137,3 +138,32 @@ def test_an_update_takes_the_step_of_that_loss(model: LlamaForCausalLM) -> None:
     model.load_state_dict(state)
     assert gradient.abs().max() > 1e-3
     assert torch.allclose(step, gradient, atol=1e-5)
+
+
+def test_later_epochs_keep_near_the_policy_that_drew_and_near_the_reference(
+    model: LlamaForCausalLM,
+) -> None:
+    """With two epochs the clip stops what would go too far; a KL weight pulls back."""
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    reference = copy.deepcopy(model)
+    group = Group(PROMPT, RESPONSES, group_advantages(REWARDS)[0])
+    packed = pack_group(group)
+
+    def moved(**changes: Any) -> tuple[float, dict[str, float]]:
+        config = RlConfig(start="", data="", precision="f32", clip_norm=1e9, **changes)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        figures = update(model, optimizer, [group], config, reference)
+        with torch.no_grad():
+            new = log_probabilities(model, packed, 1.0, torch.float32)
+            old = log_probabilities(reference, packed, 1.0, torch.float32)
+        model.load_state_dict(state)
+        return float((new - old).abs().mean()), figures
+
+    _, first = moved(epochs=1)
+    clipped, second = moved(epochs=4, clip_low=0.01, clip_high=0.01)
+    free, _ = moved(epochs=4, clip_low=0.99, clip_high=99.0)
+    pulled, _ = moved(epochs=4, clip_low=0.99, clip_high=99.0, kl_weight=1.0)
+    assert first["loss"] == pytest.approx(0.0, abs=1e-6)  # ratio 1, advantages sum to 0
+    assert second["loss"] < 0
+    assert clipped < free
+    assert pulled < free
