@@ -89,7 +89,8 @@ def circuit_sessions(
 
 def best_position(archive: Archive) -> FloatArray:
     """Where the default specs were met best: the anchor of every first proposal."""
-    return archive.positions[int(np.argmax(default_scores(archive)))]
+    best: FloatArray = archive.positions[int(np.argmax(default_scores(archive)))]
+    return best
 
 
 def explore(

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from acs_assistant.domain import Task
+from acs_assistant.domain import Task, Turn, best_turn
 from acs_assistant.llm.port import Sampling
-from acs_assistant.prompting.parse import named_sizes
+from acs_assistant.prompting.parse import named_changes, named_sizes
 from acs_assistant.scoring import reward
 from acs_assistant.sim.port import Simulator
 from acs_assistant.training.rollout import GroupSampler, History, play_turn
@@ -27,7 +27,7 @@ class Report:
         independent_at: The same for k first proposals without history, where it was asked for.
         sign_right: Of predicted changes of a metric, the share with the right sign.
         relative_error: Median of |measured − predicted| / |measured| over predicted metrics.
-        named_sizes_kept: Of sizes that the reasoning names as chosen, the share in the call.
+        named_sizes_kept: Of sizes and changes that the reasoning names, the share in the call.
     """
 
     tasks: int
@@ -153,11 +153,25 @@ def honesty_of(histories: Sequence[History]) -> tuple[float, float, float]:
             named = named_sizes(turn.proposal.reasoning, turn.proposal.sizing)
             for name, size in named.items():
                 kept.append(abs(size - turn.proposal.sizing[name]) <= 0.011 * abs(size))
+            kept += _directions_kept(turn, history[:number])
     return (
         float(np.mean(signs)) if signs else float("nan"),
         float(np.median(errors)) if errors else float("nan"),
         float(np.mean(kept)) if kept else float("nan"),
     )
+
+
+def _directions_kept(turn: Turn, before: History) -> list[bool]:
+    """Whether each "raise" or "lower" of the reasoning is what the call does to the best turn."""
+    scored = [t for t in before if t.evaluation is not None and t.decision is not None]
+    base = best_turn(scored)
+    if base is None or base.decision is None:
+        return []
+    old = base.decision.sizing
+    return [
+        (turn.proposal.sizing[name] - old[name]) * direction > 0
+        for name, direction in named_changes(turn.proposal.reasoning, tuple(old)).items()
+    ]
 
 
 def _best_metrics(history: History) -> dict[str, float]:

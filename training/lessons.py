@@ -173,7 +173,7 @@ class _Writer:
         best = max(scored, key=lambda pair: _value(specs, pair[1]), default=None)
         if best is None and not asked:
             influence = self._influence(task, right.sizing)
-            return first_thought(task.circuit, specs, right.sizing, expected, influence)
+            return first_thought(task.circuit, specs, expected, influence)
         if best is None:
             number, before, measured = 0, history[-1].proposal.sizing, {}
         else:

@@ -22,21 +22,19 @@ FloatArray = NDArray[np.float64]
 def first_thought(
     circuit: Circuit,
     specs: Sequence[Spec],
-    sizing: Sizing,
     expected: Mapping[str, float],
     influence: FloatArray,
 ) -> str:
-    """Before anything is measured: the hard specs, what they follow, the sizes that set them.
+    """Before anything is measured: the hard specs, what they follow, what to expect.
 
     Args:
         influence: (metrics, parameters) change of each metric per unit of position, scaled.
     """
     hard = sorted(specs, key=lambda s: _slack(s, expected[s.metric]))[:2]
     moved = _strongest(circuit, influence, [s.metric for s in hard])
-    sizes = _join([f"{name} {size_text(circuit.parameter(name), sizing[name])}" for name in moved])
     return (
         f"Nothing is measured yet. {_join([s.metric for s in hard])} will be hardest to meet; "
-        f"they follow {_join(moved)} most. Take {sizes}. "
+        f"they follow {_join(moved)} most. "
         f"Expect {_join([f'{s.metric} {format_value(expected[s.metric])}' for s in specs])}."
     )
 
@@ -58,7 +56,7 @@ def next_thought(
         best: The number of the turn that the changes start from.
         asked: What the engineer's rejection demands, in a clause of its own.
     """
-    short = [s for s in specs if shortfall(s, measured.get(s.metric)) > 0]
+    short = [s for s in specs if measured and shortfall(s, measured.get(s.metric)) > 0]
     sentences = []
     if asked:
         sentences.append(f"The engineer wants {asked}.")
@@ -91,8 +89,8 @@ def _complaint(spec: Spec, measured: Mapping[str, float]) -> str:
     value = measured.get(spec.metric)
     if value is None:
         return f"{spec.metric} could not be measured"
-    word = "short of" if spec.relation == ">=" else "over"
-    return f"{spec.metric} {format_value(value)} is {word} {format_value(spec.target)}"
+    word = "short" if spec.relation == ">=" else "over"
+    return f"{spec.metric} is {word}"
 
 
 def _changes(circuit: Circuit, before: Sizing, after: Sizing) -> list[str]:
@@ -102,7 +100,7 @@ def _changes(circuit: Circuit, before: Sizing, after: Sizing) -> list[str]:
         if old != new:
             distance = p.to_unit(after[p.name]) - p.to_unit(before[p.name])
             verb = "raise" if distance > 0 else "lower"
-            moves.append((abs(distance), f"{verb} {p.name} from {old} to {new}"))
+            moves.append((abs(distance), f"{verb} {p.name}"))
     return [text for _, text in sorted(moves, key=lambda move: -move[0])[:4]]
 
 

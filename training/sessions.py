@@ -204,7 +204,7 @@ class Workshop:
         number, best = self.best_row(draft)
         if best < 0 and not asked:
             influence = self.surrogate.sensitivities(position)
-            thought = first_thought(self.circuit, draft.specs, sizing, expected, influence)
+            thought = first_thought(self.circuit, draft.specs, expected, influence)
         else:
             if best >= 0:
                 before, measured = self.archive.positions[best], self.archive.measured(best)

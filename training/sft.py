@@ -254,7 +254,7 @@ def load_checkpoint(folder: Path) -> tuple[LlamaForCausalLM, Tokenizer]:
         ConfigError: There is none.
     """
     whole = whole_checkpoint(folder)
-    model = LlamaForCausalLM.from_pretrained(whole, attn_implementation="sdpa")
+    model = LlamaForCausalLM.from_pretrained(whole, attn_implementation="eager")
     return model, load_tokenizer(whole / "tokenizer.json")
 
 

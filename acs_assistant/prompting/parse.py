@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -56,6 +56,13 @@ def predicted_metrics(reasoning: str, circuit: Circuit) -> dict[str, float]:
         for match in re.finditer(pattern, reasoning[start.start() :]):
             found[metric.name] = parse_quantity(match.group(1))
     return found
+
+
+def named_changes(reasoning: str, parameters: Sequence[str]) -> dict[str, int]:
+    """Directions that the reasoning announces, "raise w_in, lower c_c": +1 or −1 by parameter."""
+    names = "|".join(re.escape(name) for name in parameters)
+    found = re.findall(rf"\b([Rr]aise|[Ll]ower) ({names})\b", reasoning)
+    return {name: 1 if verb.lower() == "raise" else -1 for verb, name in found}
 
 
 def named_sizes(reasoning: str, sizing: Sizing) -> dict[str, float]:
