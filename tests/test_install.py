@@ -107,7 +107,19 @@ def test_the_model_is_installed(installed: Installed) -> None:
 
 def test_every_data_file_of_the_tree_is_in_the_wheel(installed: Installed) -> None:
     inside = set(zipfile.ZipFile(installed.wheel).namelist())
-    data = {".toml", ".spice", ".md", ".svg", ".txt", ".tcss", ".gguf", ".json", ".html", ".j2"}
+    data = {
+        ".toml",
+        ".spice",
+        ".md",
+        ".svg",
+        ".txt",
+        ".tcss",
+        ".gguf",
+        ".json",
+        ".html",
+        ".j2",
+        ".npz",
+    }
     wanted = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "acs_assistant").rglob("*")
