@@ -25,7 +25,11 @@ async def until(pilot: Pilot[None], condition: Callable[[], bool], what: str = "
 
 
 async def screen(pilot: Pilot[None], kind: type, what: str = "") -> None:
-    await until(pilot, lambda: isinstance(pilot.app.screen, kind), what or kind.__name__)
+    await until(
+        pilot,
+        lambda: isinstance(pilot.app.screen, kind) and pilot.app.screen.is_mounted,
+        what or kind.__name__,
+    )
     loading = {"fill", "load", "list", "waveforms", "open"}
     await until(
         pilot,

@@ -60,8 +60,18 @@ class ModelsScreen(Page):
                 "No model is installed. F2 says where a GGUF file goes."
             )
 
-    def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
-        card = self._cards[event.option_index]
+    def on_option_list_option_highlighted(self) -> None:
+        self.call_after_refresh(self._draw)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._draw)
+
+    def _draw(self) -> None:
+        """The card of the highlighted model, for the width that there is."""
+        place = self.query_one("#names", OptionList).highlighted
+        if place is None or place >= len(self._cards):
+            return
+        card = self._cards[place]
         rows: list[list[Cell]] = []
         text = ""
         for field in dataclasses.fields(card):
