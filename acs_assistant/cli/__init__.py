@@ -77,7 +77,8 @@ def app(ctx: click.Context) -> None:
 
 
 def _run_tui() -> None:
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    in_browser = "TEXTUAL_DRIVER" in os.environ  # textual-serve talks through pipes
+    if not in_browser and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise InputError(
             "the terminal interface needs a terminal.",
             hint="Without one, use the commands: acs-assistant --help",
