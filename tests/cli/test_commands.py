@@ -150,8 +150,9 @@ def test_solve_with_a_model_stops_when_met(
         return model
 
     monkeypatch.setattr("acs_assistant.cli.compose._open_model", open_model)
-    done = command("solve", "ota_5t", "--budget", "9", "--json").document
-    assert (done["proposer"], done["model"], done["met"]) == ("model", "scripted", True)
+    run = ("solve", "ota_5t", "--proposer", "model-alone", "--budget", "9", "--json")
+    done = command(*run).document
+    assert (done["proposer"], done["model"], done["met"]) == ("model-alone", "scripted", True)
     assert done["first_met_at"] == done["simulations"] == 2
     assert done["best"]["turn"] == 2 and done["turns"][1]["met"]
     assert model.closed
