@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 CIRCUIT = "two_stage_miller"
-SPECS = ("dc_gain>=60", "gbw>=10meg", "phase_margin>=60", "power<=300u")
+SPECS = ("dc_gain>=74", "gbw>=25meg", "phase_margin>=60", "power<=220u", "slew_rate>=14meg")
 
 
 async def until(pilot: Pilot[None], what: str, ready: Callable[[], bool], seconds: float) -> None:
@@ -86,10 +86,15 @@ async def take(proposer: str, turns: int) -> None:
             await pilot.pause(0.8)
             if turn == 0:
                 save(app, "first-proposal")
-            if turn == turns - 1:
-                save(app, "design")
+            save(app, "design")
+            asked = screen.state.current
             await pilot.press("a")
-            await until(pilot, "a result", lambda: screen.state.phase is not Phase.ASKING, 20)
+            await until(
+                pilot,
+                "a result",
+                lambda asked=asked: screen.state.current != asked or not screen.running,
+                60,
+            )
         await until(pilot, "the end", lambda: screen.state.phase in (Phase.ASKING, Phase.IDLE), 120)
         await pilot.pause(1.0)
         save(app, "result")
