@@ -141,10 +141,11 @@ class Reasoning(VerticalScroll):
         self.scroll_end(animate=False)
 
     async def start(self, index: int) -> None:
-        """A turn begins."""
+        """A turn begins, or begins anew because another draw was chosen."""
         if self._live is not None:
             await self._live.finish()
-            if self._live.turn is None and not self._live.text:
+            dropped = not self._live.text or self._live.index == index
+            if self._live.turn is None and dropped:
                 await self._live.remove()
         self._live = Entry(index)
         self._live.title(
