@@ -22,7 +22,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly root=$PWD venv=$PWD/.venv
 readonly mode=${1:-run}
 readonly torch_cpu_version=2.13.0
-readonly torch_cpu_index=${ACS_TORCH_INDEX:-https://download.pytorch.org/whl/cpu}
+readonly torch_cpu_index=${ACS_TORCH_INDEX:-}
 case $mode in
 run) extras="" ;;
 test) extras="[dev,train,bench,serve]" ;;
@@ -245,8 +245,8 @@ has_module() { "$venv/bin/python" -c "import importlib.util, sys; sys.exit(impor
 
 # ---------------------------------------------------------------- torch, for training only
 # PyPI's torch for Linux on x86-64 brings some 3 GB of CUDA libraries. Without a GPU the CPU build
-# is taken: from pip's own sources if they have one, else from PyTorch's index of CPU wheels, and
-# only then PyPI's. Elsewhere (macOS, ARM) PyPI's wheel is the CPU build already.
+# is taken: from pip's own sources if they have one, else from the index that ACS_TORCH_INDEX
+# names, and only then PyPI's. Elsewhere (macOS, ARM) PyPI's wheel is the CPU build already.
 has_gpu() { [ -e /dev/nvidia0 ] || [ -d /proc/driver/nvidia/gpus ]; }
 
 install_torch() {
@@ -258,7 +258,7 @@ install_torch() {
     [ "$(uname -sm)" = "Linux x86_64" ] && ! has_gpu || return 0
     local cpu="torch==$torch_cpu_version+cpu"
     quietly "torch for the CPU" "${pip[@]}" install "$cpu" 2>/dev/null && return 0
-    quietly "torch for the CPU, from PyTorch's index" "${pip[@]}" --retries 1 --timeout 20 install \
+    [ -n "$torch_cpu_index" ] && quietly "torch for the CPU, from ACS_TORCH_INDEX" "${pip[@]}" --retries 1 --timeout 20 install \
         --extra-index-url "$torch_cpu_index" "$cpu" 2>/dev/null && return 0
     say "      no CPU build of torch could be had; taking PyPI's (3 GB with its CUDA libraries)"
 }

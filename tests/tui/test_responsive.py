@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from pathlib import Path
 
@@ -41,12 +42,15 @@ async def test_no_stretch_of_work_holds_the_screen(
         await screen(pilot, SessionsScreen)
         await pilot.press("f")
         await screen(pilot, DesignScreen)
+        gc.collect()
+        gc.freeze()  # what other tests left in this process is not the app's work
         stretches = Stretches(monkeypatch)
         await pilot.press("shift+tab", "enter")
         for key in ("2", "3", "full_stop", "4", "5", "6", "1", "t", "t"):
             await pilot.press(key)
         shown = await idle(pilot)
         await until(pilot, lambda: shown.state.simulations >= 4)
+    gc.unfreeze()
     times = sorted(stretches.seconds)
     assert times[int(0.99 * len(times))] < 0.05
     assert times[-1] < 0.5
