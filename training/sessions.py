@@ -28,12 +28,7 @@ Simulate = Callable[[FloatArray], Archive]
 
 @dataclass(slots=True)
 class Draft:
-    """One task on its way to a session: the turns so far, each with its simulated row.
-
-    Attributes:
-        rows: (turn's decision, index of its row in the archive or −1 when rejected, position
-            proposed, position that its thought was written from).
-    """
+    """One task on its way to a session: its specs and the turns so far."""
 
     specs: tuple[Spec, ...]
     turns: list[Step] = field(default_factory=list)
