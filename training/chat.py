@@ -23,7 +23,7 @@ class Example:
 
     Attributes:
         prefix: Everything up to the specs, the same for every session of a circuit.
-        tokens: What follows.
+        tokens: What follows, up to the last token that is to be predicted.
         learn: Per token of ``tokens``, whether it is to be predicted.
     """
 
@@ -61,8 +61,12 @@ class Encoder:
         self._tokenizer = tokenizer
         self._prefixes: dict[str, tuple[int, ...]] = {}
 
-    def encode(self, record: Mapping[str, Any]) -> Example:
-        """``record`` is a line of chat JSONL; without "train" every assistant message counts."""
+    def encode(self, record: Mapping[str, Any], results: bool = False) -> Example:
+        """``record`` is a line of chat JSONL; without "train" every assistant message counts.
+
+        Args:
+            results: Also predict what the simulator answered.
+        """
         chat = record["messages"]
         learned = record.get("train")
         prefix, rest = "", []
@@ -70,6 +74,7 @@ class Encoder:
             role = message["role"]
             head, body = f"{IM_START}{role}\n", message_text(message)
             learn = role == "assistant" and (learned is None or index in learned)
+            learn = learn or (results and role == "tool")
             rest += [(head, False), (body + IM_END, learn), ("\n", False)]
             if role == "user" and not prefix:
                 before, marker, specs = "".join(text for text, _ in rest).partition(f"\n{SPECS}\n")
@@ -77,7 +82,8 @@ class Encoder:
         pieces = [(self._ids(text), learn) for text, learn in _merged(rest)]
         tokens = np.concatenate([np.array(ids, dtype=np.int32) for ids, _ in pieces])
         mask = np.concatenate([np.full(len(ids), learn) for ids, learn in pieces])
-        return Example(self.prefix(prefix), tokens, mask)
+        end = int(np.flatnonzero(mask)[-1]) + 1 if mask.any() else 0
+        return Example(self.prefix(prefix), tokens[:end], mask[:end])
 
     def prefix(self, text: str) -> tuple[int, ...]:
         if text not in self._prefixes:

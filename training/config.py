@@ -49,8 +49,14 @@ class SftConfig(_Section):
         default="", description="checkpoint to start from; empty trains from scratch"
     )
     seconds: float = Field(default=2400, description="wall-clock budget; the schedule ends there")
-    batches: int = Field(default=2, ge=1, description="batches per step")
-    batch_tokens: int = Field(default=6144, description="padded tokens per batch")
+    results: bool = Field(
+        default=False, description="also predict what the simulator answers, to learn the circuit"
+    )
+    optimizer: Literal["muon", "adamw"] = Field(
+        default="muon", description="of the hidden matrices; all else takes AdamW"
+    )
+    batches: int = Field(default=1, ge=1, description="batches per step")
+    batch_tokens: int = Field(default=3072, description="padded tokens per batch")
     learning_rate: float = 1e-3
     final_rate: float = Field(
         default=0.05, description="last learning rate as a share of the first"

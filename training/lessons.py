@@ -27,6 +27,7 @@ from acs_assistant.domain import (
     Turn,
 )
 from acs_assistant.errors import SimulatorError
+from acs_assistant.prompting.history import SHOWN, select
 from acs_assistant.prompting.render import assistant_text, messages
 from acs_assistant.scoring import score
 from acs_assistant.sim.port import SimulationRequest, Simulator
@@ -141,7 +142,7 @@ class _Writer:
         proposal = Proposal(right.sizing, "model", reasoning=thought)
         decision = Decision("accepted", right.sizing, by="engineer")
         turn = replace(right.turn, proposal=proposal, decision=decision, specs=right.task.specs)
-        chat = messages(right.task, [*right.history, turn])
+        chat = messages(right.task, [*select(right.history, SHOWN), turn])
         last = max(i for i, message in enumerate(chat) if message["role"] == "assistant")
         return {"messages": chat, "train": [last]}
 
@@ -155,7 +156,7 @@ class _Writer:
         )
         better = assistant_text(circuit, self._thought(stead, history), stead.sizing)
         return Preference(
-            chat_text(messages(task, history), add_generation_prompt=True),
+            chat_text(messages(task, select(history, SHOWN)), add_generation_prompt=True),
             better + IM_END,
             worse + IM_END,
         )
@@ -165,26 +166,20 @@ class _Writer:
         assert right.turn.evaluation is not None
         expected = right.turn.evaluation.nominal.metrics
         asked = _demand(history[-1]) if history else ""
-        scored = [
-            (number, turn)
-            for number, turn in enumerate(history, start=1)
-            if turn.evaluation is not None and turn.evaluation.status == "ok"
-        ]
-        best = max(scored, key=lambda pair: _value(specs, pair[1]), default=None)
+        scored = [t for t in history if t.evaluation is not None and t.evaluation.status == "ok"]
+        best = max(scored, key=lambda turn: _value(specs, turn), default=None)
         if best is None and not asked:
             influence = self._influence(task, right.sizing)
-            return first_thought(task.circuit, specs, expected, influence)
+            return first_thought(task.circuit, specs, right.sizing, expected, influence)
         if best is None:
-            number, before, measured = 0, history[-1].proposal.sizing, {}
+            before, measured = history[-1].proposal.sizing, {}
         else:
-            number, turn = best
-            assert turn.decision is not None and turn.evaluation is not None
-            before = turn.decision.sizing or turn.proposal.sizing
-            measured = dict(turn.evaluation.nominal.metrics)
+            assert best.decision is not None and best.evaluation is not None
+            before = best.decision.sizing or best.proposal.sizing
+            measured = dict(best.evaluation.nominal.metrics)
         return next_thought(
             task.circuit,
             specs,
-            number,
             before,
             measured,
             right.sizing,

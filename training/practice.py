@@ -52,7 +52,12 @@ def practice(
             sampling,
             1,
         )
-        valid = [(i, a) for i, (a,) in zip(playing, played, strict=True) if a.turn.evaluation]
+        valid = [
+            (i, attempt)
+            for i, attempts in zip(playing, played, strict=True)
+            for attempt in attempts
+            if attempt.valid
+        ]
         _add(workshop, drafts, valid)
         for i, attempt in valid:
             histories[i] = (*histories[i], attempt.turn)

@@ -13,28 +13,34 @@ from numpy.typing import NDArray
 
 from acs_assistant.domain import Circuit, Sizing, Spec
 from acs_assistant.prompting.numbers import format_value
-from acs_assistant.prompting.render import size_text
+from acs_assistant.prompting.render import size_text, target_text
 from acs_assistant.scoring import shortfall, signed_margin
 
 FloatArray = NDArray[np.float64]
+
+_UNCHANGED = 0.015
+"""A relative change that nobody would call a rise or a fall."""
 
 
 def first_thought(
     circuit: Circuit,
     specs: Sequence[Spec],
+    sizing: Sizing,
     expected: Mapping[str, float],
     influence: FloatArray,
 ) -> str:
-    """Before anything is measured: the hard specs, what they follow, what to expect.
+    """Before anything is measured: the hard specs, what they follow, the sizes, what to expect.
 
     Args:
+        sizing: What the call then holds.
         influence: (metrics, parameters) change of each metric per unit of position, scaled.
     """
     hard = sorted(specs, key=lambda s: _slack(s, expected[s.metric]))[:2]
     moved = _strongest(circuit, influence, [s.metric for s in hard])
+    sizes = [f"{p.name} {size_text(p, sizing[p.name])}" for p in circuit.parameters]
     return (
         f"Nothing is measured yet. {_join([s.metric for s in hard])} will be hardest to meet; "
-        f"they follow {_join(moved)} most. "
+        f"they follow {_join(moved)} most. Take {_join(sizes)}. "
         f"Expect {_join([f'{s.metric} {format_value(expected[s.metric])}' for s in specs])}."
     )
 
@@ -42,7 +48,6 @@ def first_thought(
 def next_thought(
     circuit: Circuit,
     specs: Sequence[Spec],
-    best: int,
     before: Sizing,
     measured: Mapping[str, float],
     sizing: Sizing,
@@ -53,7 +58,8 @@ def next_thought(
     """After a measurement: what is short, what it follows, the changes, their effects.
 
     Args:
-        best: The number of the turn that the changes start from.
+        before: The best sizing so far, which the changes start from.
+        measured: What it measured; empty when nothing was.
         asked: What the engineer's rejection demands, in a clause of its own.
     """
     short = [s for s in specs if measured and shortfall(s, measured.get(s.metric)) > 0]
@@ -63,11 +69,11 @@ def next_thought(
     if short:
         complaints = _join([_complaint(s, measured) for s in short])
         follow = _join(_strongest(circuit, influence, [s.metric for s in short]))
-        sentences.append(f"From turn {best}: {complaints}.")
+        sentences.append(f"At best {complaints}.")
         verb = "follows" if len(short) == 1 else "follow"
         sentences.append(f"{_join([s.metric for s in short])} {verb} {follow} most.")
     elif measured:
-        sentences.append(f"Turn {best} meets every spec.")
+        sentences.append("Every spec is met.")
     changes = _changes(circuit, before, sizing)
     sentences.append(f"So {_join(changes)}." if changes else "Keep the sizes.")
     effects = [_effect(s, measured.get(s.metric), expected[s.metric]) for s in specs]
@@ -89,29 +95,27 @@ def _complaint(spec: Spec, measured: Mapping[str, float]) -> str:
     value = measured.get(spec.metric)
     if value is None:
         return f"{spec.metric} could not be measured"
-    word = "short" if spec.relation == ">=" else "over"
-    return f"{spec.metric} is {word}"
+    word = "short of" if spec.relation == ">=" else "over"
+    return f"{spec.metric} {format_value(value)} is {word} {target_text(spec)}"
 
 
 def _changes(circuit: Circuit, before: Sizing, after: Sizing) -> list[str]:
+    """Every size that changes, in the circuit's order."""
     moves = []
     for p in circuit.parameters:
         old, new = size_text(p, before[p.name]), size_text(p, after[p.name])
         if old != new:
-            distance = p.to_unit(after[p.name]) - p.to_unit(before[p.name])
-            verb = "raise" if distance > 0 else "lower"
-            moves.append((abs(distance), f"{verb} {p.name}"))
-    return [text for _, text in sorted(moves, key=lambda move: -move[0])[:4]]
+            verb = "raise" if after[p.name] > before[p.name] else "lower"
+            moves.append(f"{verb} {p.name} from {old} to {new}")
+    return moves
 
 
 def _effect(spec: Spec, old: float | None, new: float) -> str:
-    text = format_value(new)
     if old is None:
-        return f"{spec.metric} {text}"
-    change = (new - old) / (abs(new) + abs(old) + 1e-30)
-    if abs(change) < 0.005:
-        return f"{spec.metric} to stay near {text}"
-    return f"{spec.metric} to {'rise' if change > 0 else 'fall'} to {text}"
+        return f"{spec.metric} {format_value(new)}"
+    if abs(new - old) < _UNCHANGED * abs(old):
+        return f"{spec.metric} to stay near {format_value(old)}"
+    return f"{spec.metric} to {'rise' if new > old else 'fall'} to {format_value(new)}"
 
 
 def _join(parts: Sequence[str]) -> str:

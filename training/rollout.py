@@ -13,6 +13,7 @@ from acs_assistant.domain import Decision, Evaluation, Measurement, Proposal, Ta
 from acs_assistant.llm.batch import Sample
 from acs_assistant.llm.port import Sampling
 from acs_assistant.prompting.grammar import grammar
+from acs_assistant.prompting.history import SHOWN, select
 from acs_assistant.prompting.parse import Reply, parse
 from acs_assistant.prompting.render import messages
 from acs_assistant.scoring import reward, score
@@ -109,7 +110,8 @@ def _prompt(
     task: Task, history: History, sampler: GroupSampler, sampling: Sampling
 ) -> tuple[int, ...]:
     """Empty when a whole answer would not fit behind the history."""
-    tokens = tuple(sampler.tokens(chat_text(messages(task, history), add_generation_prompt=True)))
+    chat = messages(task, select(history, SHOWN))
+    tokens = tuple(sampler.tokens(chat_text(chat, add_generation_prompt=True)))
     if history and sampler.context - len(tokens) < sampling.max_tokens:
         return ()
     sampler.limit(tokens, sampling)

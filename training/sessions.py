@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acs_assistant.domain import Circuit, Decision, Proposal, Spec, Task, Turn
+from acs_assistant.prompting.history import SHOWN, select
 from acs_assistant.prompting.numbers import format_value
 from acs_assistant.prompting.render import call_message, messages
 from acs_assistant.training.archive import Archive, sizing_at
@@ -24,6 +25,9 @@ from acs_assistant.training.targets import SpecArrays, met, solve, spec_arrays
 
 FloatArray = NDArray[np.float64]
 Simulate = Callable[[FloatArray], Archive]
+
+_CHANGES = (2, 3, 5)
+"""Parameters that a correction may move, fewest first, before it may move all."""
 
 
 @dataclass(slots=True)
@@ -154,20 +158,46 @@ class Workshop:
 
         With ``noise`` the turn is knocked off its target and not to be imitated.
         """
-        best = np.array([self.best_row(draft)[1] for draft in drafts])
+        best = np.array([self.best_row(draft) for draft in drafts])
         known = best >= 0
         home = np.repeat(self.anchor[None, :], len(drafts), axis=0)
         home[known] = self.archive.positions[best[known]]
         bias = np.zeros((len(drafts), len(self.circuit.metrics)))
         bias[known] = self.bias(best[known])
         arrays = spec_arrays(self.circuit, [d.specs for d in drafts], self.surrogate.scale)
-        target = solve(self.surrogate, arrays, home, home, bias=bias, pull=0.1)
+        target = self._few_changes(arrays, home, bias)
         if noise:
             target = np.clip(target + self.jolt(len(drafts), noise), 0, 1)
         rows = self.simulate(target)
         for draft, row in zip(drafts, rows, strict=True):
             good = self.archive.evaluation(int(row), draft.specs).score.met
             self.append(draft, int(row), learn=learn and good)
+
+    def _few_changes(self, arrays: SpecArrays, home: FloatArray, bias: FloatArray) -> FloatArray:
+        """(B, parameters) solutions that move as few parameters away from ``home`` as suffice.
+
+        A small model can say and do a change of three sizes; thirteen at once hide the reason.
+        """
+        answer = solve(self.surrogate, arrays, home, home, bias=bias, pull=0.1)
+        distance = np.abs(answer - home)
+        open_rows = np.arange(len(home))
+        for count in _CHANGES:
+            rank = np.argsort(np.argsort(-distance[open_rows], axis=1), axis=1)
+            low, high = (
+                np.where(rank < count, edge, np.clip(home[open_rows] + slack, 0.0, 1.0))
+                for edge, slack in ((0.0, -1e-6), (1.0, 1e-6))
+            )
+            part, start = arrays.take(open_rows), home[open_rows]
+            tried = solve(
+                self.surrogate, part, start, start, bias=bias[open_rows], bounds=(low, high), pull=0.1
+            )
+            seen = self.surrogate.scale.inverse(self.predict(tried) + bias[open_rows])
+            good = met(part, self.surrogate.scale, seen)
+            answer[open_rows[good]] = tried[good]
+            open_rows = open_rows[~good]
+            if not len(open_rows):
+                break
+        return answer
 
     def random(self, count: int) -> FloatArray:
         return self._rng.random(count)
@@ -196,10 +226,10 @@ class Workshop:
         if learn:
             expected |= self.archive.measured(row)
         sizing = sizing_at(self.circuit, position)
-        number, best = self.best_row(draft)
+        best = self.best_row(draft)
         if best < 0 and not asked:
             influence = self.surrogate.sensitivities(position)
-            thought = first_thought(self.circuit, draft.specs, expected, influence)
+            thought = first_thought(self.circuit, draft.specs, sizing, expected, influence)
         else:
             if best >= 0:
                 before, measured = self.archive.positions[best], self.archive.measured(best)
@@ -209,7 +239,6 @@ class Workshop:
             thought = next_thought(
                 self.circuit,
                 draft.specs,
-                number,
                 sizing_at(self.circuit, before),
                 measured,
                 sizing,
@@ -219,14 +248,14 @@ class Workshop:
             )
         draft.turns.append(Step(position, row, thought, kind, reason, learn))
 
-    def best_row(self, draft: Draft) -> tuple[int, int]:
-        """(turn number, row) of the best measured turn; (0, −1) when there is none."""
-        best, found = -1.0, (0, -1)
-        for number, step in enumerate(draft.turns, start=1):
+    def best_row(self, draft: Draft) -> int:
+        """Row of the best measured turn; −1 when there is none."""
+        best, found = -1.0, -1
+        for step in draft.turns:
             if step.row >= 0 and self.archive.ok[step.row]:
                 value = self.archive.evaluation(step.row, draft.specs).score.value
-                if value > best:
-                    best, found = value, (number, step.row)
+                if value >= best:
+                    best, found = value, step.row
         return found
 
     def meets(self, draft: Draft) -> bool:
@@ -234,13 +263,18 @@ class Workshop:
         return row >= 0 and self.archive.evaluation(row, draft.specs).score.met
 
     def record(self, draft: Draft) -> dict[str, Any]:
-        """The session as chat JSONL: messages, and which of them are to be imitated."""
+        """The session as chat JSONL: messages, and which of them are to be imitated.
+
+        The turns before the last one stand as the engine will show them.
+        """
         task = Task(self.circuit, draft.specs, self.circuit.conditions)
         turns = [self._turn(i, step, draft.specs) for i, step in enumerate(draft.turns, start=1)]
-        chat = messages(task, turns)
+        shown = [*select(turns[:-1], SHOWN), turns[-1]]
+        learned = {turn.id for turn, step in zip(turns, draft.turns, strict=True) if step.learn}
+        chat = messages(task, shown)
         assistants = [i for i, m in enumerate(chat) if m["role"] == "assistant"]
-        learn = [i for i, step in zip(assistants, draft.turns, strict=True) if step.learn]
-        return {"messages": chat, "train": learn}
+        train = [i for i, turn in zip(assistants, shown, strict=True) if turn.id in learned]
+        return {"messages": chat, "train": train}
 
     def _turn(self, index: int, step: Step, specs: tuple[Spec, ...]) -> Turn:
         sizing = sizing_at(self.circuit, step.proposed)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from rich.console import Console
@@ -61,9 +61,9 @@ def train_sft(config: SftConfig, out: Path, resume: bool = False) -> Path:
     console.print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}M weights, "
                   f"{len(records)} sessions")  # fmt: skip
     encoder = Encoder(tokenizer)
-    examples = [encoder.encode(record) for record in records]
+    examples = [encoder.encode(record, config.results) for record in records]
     del records
-    optimizer = _optimizer(model, config)
+    optimizer = Optimizers(model, config)
     progress = Progress()
     if resume:
         state = torch.load(whole_checkpoint(checkpoint) / "trainer.pt", weights_only=True)
@@ -77,7 +77,7 @@ def train_sft(config: SftConfig, out: Path, resume: bool = False) -> Path:
 def _loop(
     config: SftConfig,
     model: LlamaForCausalLM,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizers,
     tokenizer: Tokenizer,
     examples: Sequence[Example],
     progress: Progress,
@@ -93,9 +93,8 @@ def _loop(
     with (out / "metrics.jsonl").open("a", encoding="utf-8") as log:
         while progress.seconds < config.seconds:
             rate = _rate(config, progress)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.set_rate(rate)
+            optimizer.zero_grad()
             now, learned = 0.0, 0
             for batch in itertools.islice(source, config.batches):
                 with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
@@ -151,18 +150,64 @@ def _rate(config: SftConfig, progress: Progress) -> float:
     return config.learning_rate * warm * cosine
 
 
-def _optimizer(model: LlamaForCausalLM, config: SftConfig) -> torch.optim.Optimizer:
-    decay = [p for p in model.parameters() if p.ndim >= 2]
-    rest = [p for p in model.parameters() if p.ndim < 2]
-    return torch.optim.AdamW(
-        [
-            {"params": decay, "weight_decay": config.weight_decay},
-            {"params": rest, "weight_decay": 0.0},
-        ],
-        lr=config.learning_rate,
-        betas=(0.9, 0.95),
-        fused=True,
-    )
+class Stateful(Protocol):
+    """What a checkpoint remembers of an optimizer."""
+
+    def state_dict(self) -> Any: ...
+
+
+class Optimizers:
+    """AdamW, and beside it Muon (Jordan 2024) on the hidden matrices where it is asked for.
+
+    Muon's steps are scaled to the size of AdamW's (arXiv 2502.16982), so one rate serves both.
+    """
+
+    def __init__(self, model: LlamaForCausalLM, config: SftConfig) -> None:
+        table = model.get_input_embeddings().weight
+        matrices = [p for p in model.parameters() if p.ndim >= 2 and p is not table]
+        vectors = [p for p in model.parameters() if p.ndim < 2]
+        muon = config.optimizer == "muon"
+        decayed = [table] if muon else [table, *matrices]
+        self._parts: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(
+                [
+                    {"params": decayed, "weight_decay": config.weight_decay},
+                    {"params": vectors, "weight_decay": 0.0},
+                ],
+                lr=config.learning_rate,
+                betas=(0.9, 0.95),
+                fused=True,
+            )
+        ]
+        if muon:
+            self._parts.append(
+                torch.optim.Muon(
+                    matrices,
+                    lr=config.learning_rate,
+                    weight_decay=config.weight_decay,
+                    adjust_lr_fn="match_rms_adamw",
+                )
+            )
+
+    def set_rate(self, rate: float) -> None:
+        for part in self._parts:
+            for group in part.param_groups:
+                group["lr"] = rate
+
+    def zero_grad(self) -> None:
+        for part in self._parts:
+            part.zero_grad(set_to_none=True)
+
+    def step(self) -> None:
+        for part in self._parts:
+            part.step()
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        return [part.state_dict() for part in self._parts]
+
+    def load_state_dict(self, states: Sequence[dict[str, Any]]) -> None:
+        for part, state in zip(self._parts, states, strict=True):
+            part.load_state_dict(state)
 
 
 def _records(folder: Path) -> list[dict[str, Any]]:
@@ -193,7 +238,7 @@ def save_checkpoint(
     folder: Path,
     model: LlamaForCausalLM,
     tokenizer: Tokenizer,
-    optimizer: torch.optim.Optimizer | None,
+    optimizer: Stateful | None,
     progress: Progress,
     notes: Mapping[str, str] | None = None,
 ) -> None:
@@ -219,7 +264,7 @@ def _save_checkpoint(
     folder: Path,
     model: LlamaForCausalLM,
     tokenizer: Tokenizer,
-    optimizer: torch.optim.Optimizer | None,
+    optimizer: Stateful | None,
     progress: Progress,
     notes: Mapping[str, str],
 ) -> None:

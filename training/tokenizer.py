@@ -62,7 +62,7 @@ def train_tokenizer(corpus: Sequence[str], names: Sequence[str], vocabulary: int
         names: Parameter and metric names that deserve a token of their own.
         vocabulary: Size of the BPE part; the whole is larger by the added tokens.
     """
-    spelled = [form for n in names if len(n) > 1 for form in (n, f'", "{n}": "')]
+    spelled = [form for n in names if len(n) > 1 for form in (n, f"{n} ", f'", "{n}": "')]
     whole = [*SCAFFOLD, *frequent_phrases(corpus, names), *spelled, *all_values()]
     cut = re.compile("|".join(map(re.escape, sorted(whole, key=len, reverse=True))))
     tokenizer = Tokenizer(models.BPE())
@@ -90,7 +90,8 @@ def frequent_phrases(corpus: Sequence[str], names: Sequence[str]) -> list[str]:
     The description of the circuit is left out: its words have to be learned as words, or another
     circuit's would mean nothing.
     """
-    known = sorted((*names, *CONTROL, *SCAFFOLD), key=len, reverse=True)
+    spelled = (form for name in names for form in (name, f"{name} "))
+    known = sorted((*spelled, *CONTROL, *SCAFFOLD), key=len, reverse=True)
     cut = re.compile("|".join([r"\d[\d.]*(?:meg|[fpnumkg])?", *map(re.escape, known)]))
     counts: Counter[str] = Counter()
     for text in corpus:

@@ -8,7 +8,7 @@ from acs_assistant.domain import Circuit, Parameter
 from acs_assistant.prompting.numbers import grid_range, suffix_of
 from acs_assistant.prompting.render import TOOL_NAME
 
-_LONGEST_REASONING = 1500
+_LONGEST_REASONING = 2000
 """Characters. A small model that never ends its reasoning would never call the tool."""
 
 

@@ -1,4 +1,4 @@
-"""Which turns a model with a short memory is shown."""
+"""Which turns a model with a short memory is shown, and in which order."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from dataclasses import replace
 
 from acs_assistant.domain import Turn
 
+SHOWN = 4
+"""Turns that the shipped model is trained with at most."""
+
 
 def select(turns: Sequence[Turn], limit: int) -> list[Turn]:
-    """At most ``limit`` turns, oldest first: the best one that was simulated, and the latest.
+    """At most ``limit`` turns: the latest and the best that was simulated, the best one last.
 
-    Turns of which the conversation says nothing (invalid, undecided) are left out first. The
-    chosen ones are numbered from 1, as in the sessions that the model was trained on.
+    The next sizing starts from the best one, so it stands where it is found most easily: only what
+    the engineer rejected after the last simulation follows it. Turns of which the conversation says
+    nothing (invalid, undecided) are left out. The chosen ones are numbered from 1. While the specs
+    change between them, they stay in the order of time.
 
     Args:
         limit: 0 shows every turn as it is.
@@ -22,9 +27,18 @@ def select(turns: Sequence[Turn], limit: int) -> list[Turn]:
     told = [turn for turn in turns if turn.decision is not None and turn.proposal.sizing]
     chosen = told[-limit:]
     best = max((turn for turn in told if turn.evaluation is not None), key=_score, default=None)
-    if best is not None and all(turn.id != best.id for turn in chosen):
-        chosen = [best, *chosen[1:]]
+    if best is not None:
+        if best not in chosen:
+            chosen = [best, *chosen[1:]]
+        if len({turn.specs for turn in chosen}) == 1:
+            chosen = _behind_the_simulated(best, chosen)
     return [replace(turn, index=number) for number, turn in enumerate(chosen, start=1)]
+
+
+def _behind_the_simulated(best: Turn, chosen: Sequence[Turn]) -> list[Turn]:
+    last = max(i for i, turn in enumerate(chosen) if turn.evaluation is not None)
+    others = [turn for turn in chosen[: last + 1] if turn is not best]
+    return [*others, best, *chosen[last + 1 :]]
 
 
 def _score(turn: Turn) -> tuple[float, int]:

@@ -19,7 +19,7 @@ from acs_assistant.domain import (
 from acs_assistant.prompting.numbers import Rounding, format_value
 from acs_assistant.units import parse_quantity
 
-PROMPT_VERSION = "1"
+PROMPT_VERSION = "2"
 TOOL_NAME = "simulate"
 PARAMETERS, SPECS = "Parameters:", "Specs:"
 
@@ -96,9 +96,13 @@ def user_text(task: Task, specs: Sequence[Spec]) -> str:
 
 def spec_text(circuit: Circuit, spec: Spec) -> str:
     unit = circuit.metric(spec.metric).unit
-    target = format_value(spec.target, _HARDER[spec.relation])
     within = f" within {format_value(spec.tolerance)}" if spec.relation == "==" else ""
-    return f"{spec.metric} {spec.relation} {target}{within} {unit}".rstrip()
+    return f"{spec.metric} {spec.relation} {target_text(spec)}{within} {unit}".rstrip()
+
+
+def target_text(spec: Spec) -> str:
+    """The target on the conversation's grid, rounded towards the harder side."""
+    return format_value(spec.target, _HARDER[spec.relation])
 
 
 def call_text(circuit: Circuit, sizing: Sizing) -> str:
@@ -183,7 +187,7 @@ def _new_specs(circuit: Circuit, specs: Sequence[Spec]) -> Message:
 
 def _spec_line(circuit: Circuit, result: SpecResult, corners: Sequence[str]) -> str:
     spec = result.spec
-    target = format_value(spec.target, _HARDER[spec.relation])
+    target = target_text(spec)
     if result.value is None or result.margin is None:
         return f"{spec.metric} not measured, {spec.relation} {target}: FAIL"
     where = f" at {result.corner}" if len(corners) > 1 else ""
