@@ -11,6 +11,9 @@ functions of ``FUNCTIONS`` and the operating points of the reference sizing: ``g
 
 python scripts/circuit_pages.py           simulate, and write the numbers into circuits/*/README.md
 python scripts/circuit_pages.py --check   exit status 1 when a page is out of date or a row fails
+python scripts/circuit_pages.py --measure [NAME ...]
+                                          first simulate the references at every corner, and write
+                                          what they measure into circuits/*/reference.toml
 """
 
 from __future__ import annotations
@@ -19,12 +22,13 @@ import dataclasses
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from acs_assistant.domain import Circuit, Corner, Measurement
-from acs_assistant.library import list_circuits, load_circuit, read_reference
+from acs_assistant.library import list_circuits, load_circuit, read_reference, write_reference
+from acs_assistant.scoring import score
 from acs_assistant.sim import make_simulator
 from acs_assistant.sim.port import SimulationRequest, Simulator
 from acs_assistant.units import format_quantity, parse_quantity
@@ -143,11 +147,42 @@ def simulate_reference(simulator: Simulator, circuit: Circuit) -> Measurement:
     return simulator.simulate(SimulationRequest(circuit, circuit.reference, conditions))
 
 
+def measure_reference(simulator: Simulator, circuit: Circuit) -> None:
+    """Writes what the reference measures now, at tt and at the corners that were stored.
+
+    Raises:
+        SystemExit: A simulation failed, or the reference does not meet the default specs at tt.
+    """
+    reference = read_reference(circuit.path)
+    if reference is None:
+        return
+    found: dict[Corner, Mapping[str, float]] = {}
+    for corner in ("tt", *reference.corners):
+        conditions = dataclasses.replace(circuit.conditions, corner=corner)
+        request = SimulationRequest(circuit, reference.sizing, conditions)
+        measured = simulator.simulate(request)
+        if measured.status != "ok":
+            raise SystemExit(f"{circuit.name} at {corner}: {measured.error}")
+        if corner == "tt" and not score(circuit.specs, [measured]).met:
+            raise SystemExit(f"{circuit.name}: the reference does not meet the default specs.")
+        names = [m.name for m in circuit.metrics if m.name in measured.metrics]
+        found[corner] = {name: measured.metrics[name] for name in names}
+    metrics = found.pop("tt")
+    write_reference(circuit.path, reference.sizing, metrics, found)
+
+
 def main() -> int:
     checking, status = "--check" in sys.argv, 0
+    measuring = "--measure" in sys.argv
+    chosen = [word for word in sys.argv[1:] if not word.startswith("--")]
     simulator = make_simulator(workers=1)
     for summary in list_circuits():
+        if chosen and summary.name not in chosen:
+            continue
         circuit = load_circuit(summary.path)
+        if measuring:
+            measure_reference(simulator, circuit)
+            circuit = load_circuit(summary.path)
         path = Path(circuit.path) / "README.md"
         page = path.read_text(encoding="utf-8")
         measurement = simulate_reference(simulator, circuit)
