@@ -189,7 +189,13 @@ class Workshop:
             )
             part, start = arrays.take(open_rows), home[open_rows]
             tried = solve(
-                self.surrogate, part, start, start, bias=bias[open_rows], bounds=(low, high), pull=0.1
+                self.surrogate,
+                part,
+                start,
+                start,
+                bias=bias[open_rows],
+                bounds=(low, high),
+                pull=0.1,
             )
             seen = self.surrogate.scale.inverse(self.predict(tried) + bias[open_rows])
             good = met(part, self.surrogate.scale, seen)

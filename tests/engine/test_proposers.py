@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from acs_assistant.cancel import CancelledError, CancelToken
@@ -135,10 +137,22 @@ def test_a_long_past_is_told_by_its_best_and_latest_turns() -> None:
     turns = past(9)
     invalid = Turn(10, None, 10, Proposal({}, "model", error="?"), Decision("invalid"))
     shown = select([*turns, invalid], 3)
-    assert [turn.id for turn in shown] == [2, 8, 9]
+    assert [turn.id for turn in shown] == [8, 9, 2]
     assert [turn.index for turn in shown] == [1, 2, 3]
     assert [turn.id for turn in select(turns[:2], 3)] == [1, 2]
     assert select(turns, 0) == turns
+
+
+def test_the_best_turn_stands_last_but_for_what_was_rejected_after_it() -> None:
+    turns = past(4)
+    rejected = replace(turns[3], id=5, decision=Decision("rejected"), evaluation=None)
+    assert [turn.id for turn in select([*turns, rejected], 4)] == [3, 4, 2, 5]
+
+
+def test_turns_keep_their_time_while_the_specs_change() -> None:
+    turns = past(3)
+    turns[2] = replace(turns[2], specs=TASK.specs[:1])
+    assert [turn.id for turn in select(turns, 4)] == [1, 2, 3]
 
 
 def test_a_past_that_does_not_fit_is_shortened() -> None:

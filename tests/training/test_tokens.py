@@ -43,7 +43,7 @@ def test_the_template_writes_what_the_python_writes(task: Task, turn: Turn) -> N
 
 def test_a_value_is_one_token(tokenizer: Tokenizer) -> None:
     for text in ("20.0u", "1.00p", "61.3", "9.95g"):
-        assert tokenizer.encode(f"w_in {text},").tokens[2] == text
+        assert text in tokenizer.encode(f"w_in {text},").tokens
 
 
 def test_an_unknown_word_and_value_read_back(tokenizer: Tokenizer) -> None:
@@ -101,9 +101,20 @@ def test_only_the_assistant_is_learned(tokenizer: Tokenizer, task: Task, turn: T
     learned = tokenizer.decode(example.tokens[example.learn].tolist(), skip_special_tokens=False)
     assert learned.startswith("<think>\nExpect gbw 12.0meg.\n</think>\n<tool_call>")
     assert learned.endswith("</tool_call><|im_end|>")
-    assert not Encoder(tokenizer).encode({"messages": chat, "train": []}).learn.any()
-    whole = list(example.prefix) + example.tokens.tolist()
-    assert whole == tokenizer.encode(chat_text(chat, False), add_special_tokens=False).ids
+    assert not len(Encoder(tokenizer).encode({"messages": chat, "train": []}).tokens)
+    start = list(example.prefix) + example.tokens.tolist()
+    whole = tokenizer.encode(chat_text(chat, False), add_special_tokens=False).ids
+    assert start == whole[: len(start)]
+
+
+def test_what_the_simulator_answered_is_learned_where_it_is_asked_for(
+    tokenizer: Tokenizer, task: Task, turn: Turn
+) -> None:
+    chat = messages(task, [turn])
+    example = Encoder(tokenizer).encode({"messages": chat}, results=True)
+    learned = tokenizer.decode(example.tokens[example.learn].tolist(), skip_special_tokens=False)
+    assert chat[-1]["content"] in learned
+    assert chat[1]["content"].rpartition("\n")[2] not in learned
 
 
 def test_near_values_start_out_alike() -> None:
