@@ -21,7 +21,12 @@ from acs_assistant.training.archive import Archive, load_archive, simulate_posit
 from acs_assistant.training.config import DataConfig
 from acs_assistant.training.sessions import Draft, Workshop
 from acs_assistant.training.surrogate import Surrogate, fit_surrogate
-from acs_assistant.training.tasks import default_scores, draw_from_ranges, draw_specs
+from acs_assistant.training.tasks import (
+    default_scores,
+    draw_from_ranges,
+    draw_specs,
+    good_rows,
+)
 
 FloatArray = NDArray[np.float64]
 Simulate = Callable[[FloatArray], Archive]
@@ -182,9 +187,7 @@ def draw_tasks(
 
     Half come from any working sizing, three in ten from good ones, the rest from stated ranges.
     """
-    scores = default_scores(archive)
-    working = np.flatnonzero(archive.ok & (scores > 0.5))
-    good = working[np.argsort(-scores[working])[: max(200, len(working) // 3)]]
+    working, good = np.sort(good_rows(archive, 1)), good_rows(archive, 3)
     tasks: list[tuple[Spec, ...]] = []
     witnesses = []
     while len(tasks) < count:

@@ -23,7 +23,7 @@ from acs_assistant.library import load_circuit
 from acs_assistant.llm.batch import BatchSampler
 from acs_assistant.sim.port import Simulator
 from acs_assistant.training import distributed
-from acs_assistant.training.archive import Archive, load_archive
+from acs_assistant.training.archive import load_archive
 from acs_assistant.training.config import RlConfig
 from acs_assistant.training.export_gguf import write_gguf
 from acs_assistant.training.grpo import TrajectoryLevel
@@ -34,7 +34,7 @@ from acs_assistant.training.sft import (
     save_checkpoint,
     whole_checkpoint,
 )
-from acs_assistant.training.tasks import default_scores, draw_specs
+from acs_assistant.training.tasks import draw_specs, good_rows
 from acs_assistant.training.tl_grpo import Collected, Collector, TaskSource, TurnLevel
 
 Method = Literal["grpo", "tl-grpo"]
@@ -216,7 +216,7 @@ class ArchiveTasks:
             load_archive(_archive_path(Path(config.data), name), load_circuit(name))
             for name in config.circuits
         ]
-        self._pools = [_good_rows(archive) for archive in self._archives]
+        self._pools = [good_rows(archive, 2) for archive in self._archives]
         for archive, pool in zip(self._archives, self._pools, strict=True):
             if not len(pool):
                 raise ConfigError(
@@ -248,12 +248,6 @@ def _archive_path(folder: Path, name: str) -> Path:
             file=folder,
         )
     return path
-
-
-def _good_rows(archive: Archive) -> NDArray[np.int64]:
-    scores = default_scores(archive)
-    working = np.flatnonzero(archive.ok & (scores > 0.5))
-    return working[np.argsort(-scores[working])[: max(200, len(working) // 2)]]
 
 
 class _Policy:

@@ -27,6 +27,16 @@ def default_scores(archive: Archive) -> NDArray[np.float64]:
     return scores
 
 
+def good_rows(archive: Archive, part: int) -> NDArray[np.int64]:
+    """Working sizings, the best first: one in ``part`` of them, 200 where there are as many.
+
+    A sizing works when it was simulated and comes at least half way to the default specs.
+    """
+    scores = default_scores(archive)
+    working = np.flatnonzero(archive.ok & (scores > 0.5))
+    return working[np.argsort(-scores[working])[: max(200, len(working) // part)]]
+
+
 def draw_specs(
     circuit: Circuit, metrics: Sequence[float], rng: np.random.Generator, relax: float
 ) -> tuple[Spec, ...] | None:
