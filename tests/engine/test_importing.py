@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,33 @@ def test_the_report_says_what_became_of_each_part(files: Path) -> None:
     assert ".control" not in bench and "shell" not in bench and "../" not in bench
     assert ".ac dec 10 10 1g" in bench and '.lib "sky130.lib.spice" ss' in bench
     assert "supply=1.8" in bench and ".param vsup={supply}" in bench
+
+
+def servo(made: Imported) -> list[str]:
+    text = (made.folder / "tb_ac.spice").read_text()
+    return [line for line in text.splitlines() if re.match(r"(?i)[rcel]\w*fb ", line)]
+
+
+def test_a_huge_inductor_and_capacitor_become_a_buffered_low_pass(files: Path) -> None:
+    made = take(files)
+    assert servo(made) == ["rlfb out inn_lfb 1t", "clfb inn_lfb 0 1", "elfb inn 0 inn_lfb 0 1"]
+    assert "lfb and cfb are a low-pass" in "\n".join(made.changed)
+
+
+@pytest.mark.parametrize(
+    "bench",
+    [
+        BENCH.replace("Cl out", "Rin inn 0 1meg\nCl out"),
+        BENCH.replace("Lfb out inn 1G", "Lfb out inn 1u"),
+        BENCH.replace("plot vdb(out)", "meas ac i_fb find i(lfb) at=10"),
+        BENCH.replace("inp inn out vdd 0 my_amp", "inp 0 inn vdd 0 my_amp"),
+    ],
+    ids=["a resistor loads the node", "an ordinary inductor", "its current is read", "an output"],
+)
+def test_other_inductors_stay(files: Path, bench: str) -> None:
+    write(files, benches__TB_ac_dot_cir=bench)
+    made = take(files)
+    assert [line[:3] for line in servo(made)] == ["lfb", "cfb"]
 
 
 def test_a_netlist_with_numbers_gets_parameters_for_matched_devices(files: Path) -> None:

@@ -15,6 +15,7 @@ from acs_assistant.engine.importing.expressions import (
 )
 from acs_assistant.engine.importing.files import Report, Section, Source, Subcircuit
 from acs_assistant.engine.importing.netlist import Netlist
+from acs_assistant.engine.importing.servo import buffered
 from acs_assistant.errors import CircuitError, nearest
 from acs_assistant.sim.expressions import parse_number
 from acs_assistant.sim.spice import Line, split_words
@@ -133,6 +134,8 @@ def _bench(
     number: int,
 ) -> Bench:
     cards = [_altered(line, section.values) for line in source.cards]
+    others = [*source.other, *section.analyses, *section.measures]
+    cards = buffered(cards, others, made, fixed, report)
     supply = _condition(cards, fixed, "supply", report)
     load = _condition(cards, fixed, "load", report)
     name = _bench_name(source.name)

@@ -1,0 +1,122 @@
+"""Loops closed at dc by a huge inductor and opened by a huge capacitor, made well-conditioned.
+
+With such a pair in the matrix ngspice loses every digit of about one sizing in a hundred: the gain
+jumps between neighbouring frequencies. A low-pass and a source of gain one do the same at every
+frequency that is measured, as long as the input takes no current.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from acs_assistant.engine.importing.expressions import value_of
+from acs_assistant.engine.importing.files import Report
+from acs_assistant.engine.importing.netlist import Netlist
+from acs_assistant.sim.spice import Line, Scope, logical_lines, parse, split_words
+
+_LEAST_INDUCTANCE = 1e3  # henries; what is smaller is part of the circuit
+_LEAST_CAPACITANCE = 1.0  # farads
+_GATE = 2  # place of the gate in a transistor's line
+
+
+def buffered(
+    cards: Sequence[Line],
+    others: Sequence[Line],
+    made: Netlist,
+    fixed: Mapping[str, str],
+    report: Report,
+) -> list[Line]:
+    """The cards of a testbench with every such pair replaced.
+
+    A pair is left alone when its node leads to more than gates of the circuit, or when another line
+    names one of its parts.
+
+    Args:
+        others: Analyses, measures and other cards, which may name parts of the pair.
+    """
+    result = list(cards)
+    for inductor in cards:
+        for capacitor in cards:
+            node = _shared_node(inductor, capacitor, fixed)
+            if not node or not _drives_gates_only(node, cards, made, (inductor, capacitor)):
+                continue
+            names = [card.text.split()[0] for card in (inductor, capacitor)]
+            if any(name in line.text for line in others for name in names):
+                continue
+            place = result.index(inductor)
+            result[place : place + 1] = _low_pass(inductor, capacitor, node)
+            result.remove(capacitor)
+            report.changed.append(
+                f"{inductor.file}:{inductor.number}: {names[0]} and {names[1]} are a low-pass of "
+                "1T ohm and 1 F before a source of gain one now: ngspice loses digits with huge "
+                "inductors"
+            )
+            break
+    return result
+
+
+def _shared_node(inductor: Line, capacitor: Line, fixed: Mapping[str, str]) -> str:
+    """The node between a huge inductor and a huge capacitor, "" when they are no such pair."""
+    if inductor.text[0] != "l" or capacitor.text[0] != "c":
+        return ""
+    first, second = split_words(inductor.text), split_words(capacitor.text)
+    if len(first) != 4 or len(second) != 4:
+        return ""
+    sizes = [value_of(words[3].partition("=")[2] or words[3], fixed) for words in (first, second)]
+    shared = set(first[1:3]) & set(second[1:3]) - {"0", "gnd"}
+    if len(shared) != 1 or sizes[0] is None or sizes[1] is None:
+        return ""
+    huge = sizes[0] >= _LEAST_INDUCTANCE and sizes[1] >= _LEAST_CAPACITANCE
+    return shared.pop() if huge else ""
+
+
+def _drives_gates_only(
+    node: str, cards: Sequence[Line], made: Netlist, pair: tuple[Line, Line]
+) -> bool:
+    netlist = parse(logical_lines(made.text, "netlist.spice", title=True), lambda line: [])
+    users = [
+        words
+        for card in cards
+        if card not in pair and node in (words := split_words(card.text))[1:]
+    ]
+    return bool(users) and all(_takes_no_current(words, node, netlist.top) for words in users)
+
+
+def _takes_no_current(words: Sequence[str], node: str, scope: Scope) -> bool:
+    """An element that touches the node with gates alone."""
+    bare = [word for word in words if "=" not in word]
+    places = [place for place, word in enumerate(bare) if place and word == node]
+    inner = _find(scope, bare[-1])
+    if words[0][0] == "x" and inner is not None:
+        ports = [inner.ports[place - 1] for place in places]
+        return all(
+            _takes_no_current(split_words(card.text), port, inner)
+            for port in ports
+            for card in inner.cards
+            if port in split_words(card.text)[1:]
+        )
+    transistor = words[0][0] == "m" or (words[0][0] == "x" and "fet" in bare[-1])
+    return transistor and places == [_GATE]
+
+
+def _find(scope: Scope | None, name: str) -> Scope | None:
+    while scope is not None:
+        if name in scope.subckts:
+            return scope.subckts[name]
+        scope = scope.parent
+    return None
+
+
+def _low_pass(inductor: Line, capacitor: Line, node: str) -> list[Line]:
+    def other(card: Line) -> str:
+        ends = split_words(card.text)[1:3]
+        return ends[1] if ends[0] == node else ends[0]
+
+    name = inductor.text.split()[0]
+    inner = f"{node}_{name}"
+    texts = (
+        f"r{name} {other(inductor)} {inner} 1t",
+        f"c{name} {inner} 0 1",
+        f"e{name} {node} {other(capacitor)} {inner} 0 1",
+    )
+    return [Line(text, inductor.file, inductor.number) for text in texts]
