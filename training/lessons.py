@@ -1,9 +1,8 @@
 """What saved sessions teach: sizings that the engineer took, and ones that the engineer refused.
 
-A turn that an engineer accepted or edited was right, and so was one taken automatically when what
-it measured was the best so far. It is imitated with reasoning written anew from what was measured,
-because the reasoning of then named other sizes, or expected other figures. A rejected proposal is
-held against the sizing that was taken in its stead.
+Which turns are which, ``engine.teaching`` says. A right one is imitated with reasoning written anew
+from what was measured, because the reasoning of then named other sizes, or expected other figures.
+A rejected proposal is held against the sizing that was taken in its stead.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from acs_assistant.domain import (
     Task,
     Turn,
 )
+from acs_assistant.engine.teaching import ancestors, is_refused, is_right
 from acs_assistant.errors import SimulatorError
 from acs_assistant.prompting.history import SHOWN, select
 from acs_assistant.prompting.render import assistant_text, messages
@@ -88,9 +88,7 @@ def lessons_of(
         rights += taken
         records += [writer.record(right) for right in taken]
         for turn in turns:
-            if turn.decision is None or turn.decision.kind != "rejected":
-                continue
-            if turn.decision.by == "engineer" and turn.proposal.sizing:
+            if is_refused(turn):
                 stead = next((r for r in taken if turn in r.history), None)
                 if stead is not None:
                     preferences.append(writer.preference(turn, stead, by_id))
@@ -99,30 +97,11 @@ def lessons_of(
 
 def _right(task: Task, turn: Turn, by_id: Mapping[int, Turn]) -> Right | None:
     """The turn as a lesson, or None when it is none."""
-    decision, evaluation = turn.decision, turn.evaluation
-    if decision is None or evaluation is None or decision.kind not in ("accepted", "edited"):
+    history = ancestors(turn, by_id)
+    if turn.decision is None or not is_right(task, turn, history):
         return None
-    specs = turn.specs or task.specs
-    measured = evaluation.nominal.metrics
-    if evaluation.status != "ok" or any(spec.metric not in measured for spec in specs):
-        return None
-    history = _ancestors(turn, by_id)
-    if decision.by == "auto" and decision.kind == "accepted":
-        reached = [_value(specs, t) for t in history if t.evaluation is not None]
-        value = _value(specs, turn)
-        met = score(specs, evaluation.measurements).met
-        if not met and value <= max(reached, default=0.0):
-            return None
-    return Right(replace(task, specs=specs), history, dict(decision.sizing), turn)
-
-
-def _ancestors(turn: Turn, by_id: Mapping[int, Turn]) -> tuple[Turn, ...]:
-    chain = []
-    parent = turn.parent
-    while parent is not None:
-        chain.append(by_id[parent])
-        parent = by_id[parent].parent
-    return tuple(reversed(chain))
+    task = replace(task, specs=turn.specs or task.specs)
+    return Right(task, history, dict(turn.decision.sizing), turn)
 
 
 def _value(specs: Sequence[Spec], turn: Turn) -> float:
@@ -148,7 +127,7 @@ class _Writer:
 
     def preference(self, refused: Turn, stead: Right, by_id: Mapping[int, Turn]) -> Preference:
         """Both as answers to the history that the refused one was given."""
-        history = _ancestors(refused, by_id)
+        history = ancestors(refused, by_id)
         task = replace(stead.task, specs=refused.specs or stead.task.specs)
         circuit = task.circuit
         worse = refused.proposal.raw or assistant_text(

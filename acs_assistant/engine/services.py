@@ -5,9 +5,11 @@ The composition root fills in the makers; nothing here knows a concrete simulato
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acs_assistant.config import Settings
@@ -19,10 +21,26 @@ from acs_assistant.sim.port import Simulator
 if TYPE_CHECKING:
     from acs_assistant.engine.proposers import Proposer
     from acs_assistant.engine.session import Session
+    from acs_assistant.llm.models import ModelCard
     from acs_assistant.storage.store import Store
 
 MODEL_ALONE = "model-alone"
 """The language model without its critic: every proposal is its first draw."""
+
+FINE_TUNE = (sys.executable, "-m", "acs_assistant", "train", "from-sessions")
+"""Fine-tuning runs in a process of its own: it needs torch, which no front end imports."""
+
+
+def _adopt(reference: str) -> ModelCard:
+    from acs_assistant import llm
+
+    return llm.adopt(reference)
+
+
+def _rollback() -> ModelCard:
+    from acs_assistant import llm
+
+    return llm.rollback()
 
 
 @dataclass(slots=True)
@@ -43,6 +61,10 @@ class Services:
         make_hybrid: Makes a proposer called "KIND+OPTIMIZER": (name, these services, budget,
             model); None knows none.
         save_settings: Stores them, and ``settings`` is replaced by the caller.
+        adopt_model: Makes an installed model or a GGUF file the default; returns its card.
+        rollback_model: Makes the default before the last ``adopt_model`` the default again.
+        read_benchmark: Reads a folder that ``bench`` wrote, as a ``bench.reading.Results``.
+        fine_tune: Command of fine-tuning on saved sessions, without its options.
     """
 
     settings: Settings
@@ -56,6 +78,10 @@ class Services:
     optimizers: tuple[str, ...] = ()
     save_settings: Callable[[Settings], None] = lambda settings: None
     make_hybrid: Callable[[str, Services, int, str], Proposer] | None = None
+    adopt_model: Callable[[str], Any] = _adopt
+    rollback_model: Callable[[], Any] = _rollback
+    read_benchmark: Callable[[Path], Any] | None = None
+    fine_tune: tuple[str, ...] = FINE_TUNE
     _simulator: Simulator | None = None
     _models: dict[str, LanguageModel] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -89,6 +115,33 @@ class Services:
                 self._models.clear()
                 self._models[name] = self.open_model(name)
             return self._models[name]
+
+    def adopt(self, reference: str) -> Any:
+        """Makes a model the default, from the next session on.
+
+        Raises:
+            ModelError: No such model, or a damaged file.
+            StorageError: The user's folder cannot be written.
+        """
+        card = self.adopt_model(reference)
+        self._retire_default()
+        return card
+
+    def rollback(self) -> Any:
+        """Takes the last ``adopt`` back.
+
+        Raises:
+            ModelError: There is nothing to take back.
+        """
+        card = self.rollback_model()
+        self._retire_default()
+        return card
+
+    def _retire_default(self) -> None:
+        """The old default stays open for whom it serves now; who asks next gets the new one."""
+        with self._lock:
+            if "" in self._models:
+                self._models["an earlier default"] = self._models.pop("")
 
     def proposer(self, name: str, *, budget: int, model: str = "") -> Proposer:
         """Makes a proposer: "model", "model-alone", an optimizer, or a hybrid ("model+tpe").
