@@ -40,13 +40,40 @@ class DataConfig(_Section):
     seed: int = 1
 
 
+class LoraTable(_Section):
+    """Low-rank adapters (arXiv 2106.09685) instead of every weight."""
+
+    rank: int = Field(default=0, ge=0, description="0 trains every weight")
+    alpha: float = Field(default=32, gt=0, description="adapters are scaled by alpha / rank")
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: list[str] = Field(
+        default=[], description="linear layers by name (q_proj, ...); empty takes all of them"
+    )
+
+
+class FsdpTable(_Section):
+    """Weights, gradients and optimizer state divided among the processes of a launch."""
+
+    enabled: bool = False
+    offload: bool = Field(default=False, description="what is not in use waits in main memory")
+    recompute: bool = Field(
+        default=False, description="compute activations again in the backward pass: less memory"
+    )
+
+
 class SftConfig(_Section):
     """Supervised fine-tuning."""
 
     model: ModelConfig = ModelConfig()
     data: str = Field(default="", description="folder that `train data` wrote")
     start: str = Field(
-        default="", description="checkpoint to start from; empty trains from scratch"
+        default="",
+        description="checkpoint, or folder of a Hugging Face causal LM; empty trains from scratch",
+    )
+    lora: LoraTable = LoraTable()
+    fsdp: FsdpTable = FsdpTable()
+    weights: Literal["f32", "bf16"] = Field(
+        default="f32", description="how the weights of a Hugging Face model are held"
     )
     seconds: float = Field(default=2400, description="wall-clock budget; the schedule ends there")
     results: bool = Field(
@@ -76,7 +103,19 @@ class SftConfig(_Section):
 class RlConfig(_Section):
     """GRPO and TL-GRPO; the same settings spend the same simulations."""
 
-    start: str = Field(description="checkpoint that training starts from")
+    start: str = Field(description="checkpoint or Hugging Face model that training starts from")
+    lora: LoraTable = LoraTable()
+    fsdp: FsdpTable = FsdpTable()
+    weights: Literal["f32", "bf16"] = Field(
+        default="f32", description="how the weights of a Hugging Face model are held"
+    )
+    rollouts: Literal["llama.cpp", "torch", "server"] = Field(
+        default="llama.cpp", description="what draws the responses"
+    )
+    server: str = Field(default="", description="http://HOST:PORT/v1#MODEL, for those rollouts")
+    adapters: str = Field(
+        default="", description="folder that the server reads adapters from, as it sees it"
+    )
     data: str = Field(description="folder with the archives that tasks are drawn from")
     circuits: list[str] = ["ota_5t", "two_stage_miller"]
     seconds: float = Field(default=3600, description="wall-clock budget")
