@@ -61,6 +61,32 @@ class TurnStored:
 
 
 @dataclass(frozen=True, slots=True)
+class CandidateDrawn:
+    """One of several proposals for a turn that is not made yet. ``number`` counts from 1."""
+
+    number: int
+    proposal: Proposal
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What the model said when it was asked about a turn.
+
+    Attributes:
+        text: Its words; empty when it gave none.
+        sizing: What it would simulate, when it called the tool although it was not asked to; it is
+            told to the engineer and changes nothing.
+        seconds: How long it took.
+    """
+
+    turn: int
+    question: str
+    text: str
+    sizing: Sizing
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped:
     """The loop ended; the session can always go on later."""
 
@@ -76,5 +102,7 @@ Event = (
     | SimulationStarted
     | SimulationFinished
     | TurnStored
+    | CandidateDrawn
+    | Answered
     | Stopped
 )

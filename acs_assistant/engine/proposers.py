@@ -153,7 +153,7 @@ class ModelProposer:
 
         messages = render.messages(task, select(turns, self._policy.history))
         tools = render.tools(task.circuit)
-        seen = {_key(sizing) for sizing in avoid}
+        seen = {sizing_key(sizing) for sizing in avoid}
         critic = self._find_critic(task)
         digest = critic.digest if critic is not None else ""
         started = time.monotonic()
@@ -175,7 +175,7 @@ class ModelProposer:
             drawn = self._read("".join(pieces), task)
             if proposal.error or not drawn.error:
                 proposal = drawn
-            if critic is not None or (not drawn.error and _key(drawn.sizing) not in seen):
+            if critic is not None or (not drawn.error and sizing_key(drawn.sizing) not in seen):
                 break
         if critic is not None:
             asked = Asked(task, turns, messages, tools, seen)
@@ -183,8 +183,39 @@ class ModelProposer:
             if better is not proposal:
                 proposal = better
                 yield Prompted(messages, self._policy.temperature, digest)
-                yield from _told(proposal.raw)
+                yield from told(proposal.raw)
         yield replace(proposal, seconds=time.monotonic() - started)
+
+    def group(
+        self,
+        task: Task,
+        turns: Sequence[Turn],
+        seed: int,
+        count: int,
+        attempt: int,
+        cancel: CancelToken,
+    ) -> tuple[Sequence[Mapping[str, Any]], list[Proposal]]:
+        """Draws ``count`` proposals from one history; the messages, and what was drawn.
+
+        Args:
+            attempt: From 1; a later one is drawn hotter.
+        """
+        from acs_assistant.prompting import render
+        from acs_assistant.prompting.history import select
+
+        started = time.monotonic()
+        messages = render.messages(task, select(turns, self._policy.history))
+        completions = self._model.sample_group(
+            messages,
+            render.tools(task.circuit),
+            self._policy.sampling(seed, attempt, first=not turns),
+            count,
+            grammar=self._grammar(task),
+            cancel=cancel,
+        )
+        seconds = time.monotonic() - started
+        drawn = [self._read(completion.text, task) for completion in completions]
+        return messages, [replace(proposal, seconds=seconds) for proposal in drawn]
 
     def _choose(
         self, asked: Asked, critic: Critic, first: Proposal, seed: int, cancel: CancelToken
@@ -193,7 +224,7 @@ class ModelProposer:
         from acs_assistant.engine.critic import merit
 
         def worth(proposal: Proposal) -> float:
-            if proposal.error or _key(proposal.sizing) in asked.seen:
+            if proposal.error or sizing_key(proposal.sizing) in asked.seen:
                 return -1.0
             return merit(critic, asked.task, proposal.sizing, asked.turns)
 
@@ -323,7 +354,7 @@ class FixedProposer:
         yield Proposal(task.circuit.snap(self._sizing), self.name)
 
 
-def _told(text: str) -> Iterator[TextDelta]:
+def told(text: str) -> Iterator[TextDelta]:
     """A finished text, as if it were streamed."""
     from acs_assistant.prompting.parse import StreamSplitter
 
@@ -332,5 +363,6 @@ def _told(text: str) -> Iterator[TextDelta]:
         yield TextDelta(channel, piece)
 
 
-def _key(sizing: Sizing) -> tuple[tuple[str, str], ...]:
+def sizing_key(sizing: Sizing) -> tuple[tuple[str, str], ...]:
+    """Equal for sizings that are the same to nine digits."""
     return tuple(sorted((name, f"{value:.9g}") for name, value in sizing.items()))

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from acs_assistant import __version__
 from acs_assistant.cancel import CancelledError, CancelToken
-from acs_assistant.domain import Decision, Proposal, Sizing, Spec, Task, Turn
+from acs_assistant.domain import Decision, Proposal, Spec, Task, Turn
+from acs_assistant.engine.candidates import Group, Offer, draw
 from acs_assistant.engine.evaluate import best_turn, evaluate, rescored
 from acs_assistant.engine.gate import AutoGate, Gate
+from acs_assistant.engine.outcome import accepted, failed, last_sizing, met, set_aside
 from acs_assistant.engine.proposers import Prompted, Proposer
 from acs_assistant.engine.specs import check_specs
 from acs_assistant.errors import AcsError, InputError
 from acs_assistant.events import (
+    CandidateDrawn,
     Decided,
     Event,
     ProposalReady,
@@ -80,6 +84,8 @@ class Session:
         self._turns = {turn.id: turn for turn in store.turns(session)}
         self._running = threading.Lock()
         self._noting = threading.Lock()
+        self._group = Group()
+        self._offer: Offer | None = None
         self.failure: AcsError | None = None
 
     # What it is
@@ -167,6 +173,7 @@ class Session:
             self.failure = error
             yield Stopped("error", str(error))
         finally:
+            self._offer = None
             self._running.release()
 
     def _loop(
@@ -185,17 +192,21 @@ class Session:
                 return
             turn = self._unfinished()
             if turn is None:
-                turn = yield from self._propose(proposer or self._own_proposer(), cancel)
+                offer, self._offer = self._offer, None
+                if offer is not None:
+                    yield from self._keep_others(offer)
+                chosen = offer or proposer or self._own_proposer()
+                turn = yield from self._propose(chosen, cancel)
             turn = yield from self._decide(turn, gate, cancel)
-            if _accepted(turn):
+            if accepted(turn):
                 turn = yield from self._simulate(turn, cancel)
-            failures = failures + 1 if _failed(turn) else 0
-            done += not _set_aside(turn)
+            failures = failures + 1 if failed(turn) else 0
+            done += not set_aside(turn)
 
     def _stop(
         self, turns: int | None, done: int, failures: int, stop_when_met: bool
     ) -> Stopped | None:
-        if stop_when_met and any(_met(turn) for turn in rescored(self.path(), self.task)):
+        if stop_when_met and any(met(turn) for turn in rescored(self.path(), self.task)):
             return Stopped("met", "every spec is met.")
         if failures >= self._max_failures:
             return Stopped("failures", f"{failures} in a row; the last: {self._last_failure()}")
@@ -241,7 +252,7 @@ class Session:
             prompt.messages if prompt else (),
         )
         self._keep(turn, head=turn.id, tip=turn.id)
-        yield ProposalReady(turn.id, proposal, _previous(history))
+        yield ProposalReady(turn.id, proposal, last_sizing(history))
         yield self._stored(turn)
         return turn
 
@@ -259,7 +270,7 @@ class Session:
                 same = sizing == dict(proposal.sizing)
                 decision = replace(decision, sizing=sizing, kind="accepted" if same else "edited")
         turn = self._store.decide(self.id, turn, decision)
-        if _set_aside(turn):
+        if set_aside(turn):
             self._keep(turn, head=turn.parent, tip=turn.parent)
         else:
             self._keep(turn)
@@ -284,6 +295,55 @@ class Session:
         yield SimulationFinished(turn.id, evaluation)
         yield self._stored(turn)
         return turn
+
+    # Several proposals for one turn
+
+    @property
+    def candidates(self) -> list[Proposal]:
+        """What ``draw`` drew for the turn that waits at the gate, or for the next one."""
+        return [candidate.proposal for candidate in self._group.at(self._origin())]
+
+    def draw(self, count: int, cancel: CancelToken) -> Iterator[CandidateDrawn]:
+        """Draws ``count`` more candidates; no turn is made of them before ``offer``.
+
+        It may be called while ``run`` waits at the gate, and in any thread.
+
+        Raises:
+            ModelError: The model failed.
+            CancelledError: The token was cancelled.
+        """
+        members = self._group.at(origin := self._origin())
+        avoid = [turn.proposal.sizing for turn in self.turns() if turn.proposal.sizing]
+        avoid += [candidate.proposal.sizing for candidate in members]
+        seed = (self._turn_seed() + 1 + len(members)) & 0x7FFFFFFF
+        history, make = self._path_to(origin[0]), partial(self._make_proposer, self._record)
+        for candidate in draw(make, self.task, history, seed, count, cancel, avoid):
+            members.append(candidate)
+            yield CandidateDrawn(len(members), candidate.proposal)
+
+    def offer(self, proposal: Proposal) -> None:
+        """The next turn that ``run`` makes is made of this candidate, or of a mix of several.
+
+        Those not taken are kept beside it. What waits at the gate is set aside by an answer.
+        """
+        self._group.at(self._origin())
+        self._offer = self._group.offer(proposal)
+
+    def _origin(self) -> tuple[int | None, object, str, str]:
+        """What candidates for the turn in question are drawn from."""
+        head, record = self.head, self._record
+        parent = head.parent if head is not None and head.decision is None else record.head
+        return parent, record.task.specs, record.proposer, record.model
+
+    def _keep_others(self, offer: Offer) -> Stage[None]:
+        for candidate in offer.others:
+            if not candidate.kept:
+                made = self._provenance(Offer(candidate), self._turn_seed(), None)
+                kept = self._keep_aside(
+                    candidate.proposal, made, candidate.messages, "another candidate was taken."
+                )
+                yield self._stored(kept)
+        self._group.all_kept()
 
     # Changes by the engineer
 
@@ -359,7 +419,7 @@ class Session:
         head = self.head
         if head is None or head.evaluation is not None:
             return None
-        return head if head.decision is None or _accepted(head) else None
+        return head if head.decision is None or accepted(head) else None
 
     def _turn_seed(self) -> int:
         """Differs for every turn of the tree, and is the same again after a crash."""
@@ -387,15 +447,20 @@ class Session:
         """Text that a cancel cut off stays in the tree, beside the turn that will replace it."""
         error = "stopped before it was complete."
         fragment = Proposal({}, proposer.name, reasoning=text, raw=text, error=error)
-        turn = self._store.add_turn(
-            self.id,
-            self._record.head,
-            fragment,
-            self._provenance(proposer, seed, prompt),
-            prompt.messages,
-        )
-        decision = Decision("regenerated", reason=error, by="engineer")
-        self._keep(self._store.decide(self.id, turn, decision))
+        self._keep_aside(fragment, self._provenance(proposer, seed, prompt), prompt.messages, error)
+
+    def _keep_aside(
+        self,
+        proposal: Proposal,
+        made: Provenance,
+        messages: Sequence[Mapping[str, Any]],
+        reason: str,
+    ) -> Turn:
+        """Keeps a proposal that will not be simulated, beside the turn that takes its place."""
+        turn = self._store.add_turn(self.id, self._record.head, proposal, made, messages)
+        decision = Decision("regenerated", reason=reason, by="engineer")
+        self._keep(turn := self._store.decide(self.id, turn, decision))
+        return turn
 
     def _path_to(self, turn: int | None) -> list[Turn]:
         path: list[Turn] = []
@@ -432,29 +497,3 @@ class Session:
         if head is None:
             return ""
         return head.evaluation.error if head.evaluation is not None else head.proposal.error
-
-
-def _previous(history: Sequence[Turn]) -> Sizing:
-    """The last sizing that was simulated: what a proposal is compared with."""
-    for turn in reversed(history):
-        if turn.decision is not None and turn.evaluation is not None:
-            return turn.decision.sizing
-    return {}
-
-
-def _accepted(turn: Turn) -> bool:
-    return turn.decision is not None and turn.decision.kind in ("accepted", "edited")
-
-
-def _set_aside(turn: Turn) -> bool:
-    return turn.decision is not None and turn.decision.kind == "regenerated"
-
-
-def _failed(turn: Turn) -> bool:
-    if turn.evaluation is not None:
-        return turn.evaluation.status == "failed"
-    return turn.decision is not None and turn.decision.kind == "invalid"
-
-
-def _met(turn: Turn) -> bool:
-    return turn.evaluation is not None and turn.evaluation.score.met
