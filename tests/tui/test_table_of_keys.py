@@ -10,6 +10,7 @@ from textual.screen import Screen
 
 from acs_assistant.tui.app import AcsApp
 from acs_assistant.tui.keys import KEYS, keys_of, unknown_ids
+from acs_assistant.tui.screens.candidates import CandidatesScreen
 from acs_assistant.tui.screens.design import DesignScreen
 from acs_assistant.tui.screens.dialogs import RejectDialog
 from acs_assistant.tui.screens.help import HelpScreen
@@ -26,6 +27,7 @@ SCREENS: dict[str, type] = {
     "new": NewSessionScreen,
     "design": DesignScreen,
     "sizes": SizesDialog,
+    "candidates": CandidatesScreen,
     "settings": SettingsScreen,
     "dialog": RejectDialog,
     "page": HelpScreen,

@@ -47,7 +47,7 @@ class DesignScreen(SessionKeys, inherit_bindings=False):
     """One session. The engine runs in a thread of its own; this screen only draws and answers."""
 
     # with the styles of what opens over it: reading them later would restyle everything again
-    CSS_PATH = ["design.tcss", "sizes.tcss", "compare.tcss", "analysis.tcss"]  # noqa: RUF012
+    CSS_PATH = ["design.tcss", "sizes.tcss", "compare.tcss", "analysis.tcss", "candidates.tcss"]  # noqa: RUF012
     KEY_SCOPES: ClassVar[tuple[str, ...]] = ("design",)
     BINDINGS: ClassVar[Bindings] = bindings("design", "focus")
 
@@ -283,6 +283,31 @@ class DesignScreen(SessionKeys, inherit_bindings=False):
     def action_regenerate(self) -> None:
         if self.state.proposal is not None:
             self._answer(Decision("regenerated", by="engineer"))
+
+    @work(group="dialog", exclusive=True)
+    async def action_candidates(self) -> None:
+        """Several candidates for the turn that waits, or for the next one; one is taken."""
+        from acs_assistant.tui.screens.candidates import CandidatesScreen
+
+        waiting = self.state.proposal
+        if waiting is None and self.running:
+            self.notify("The next proposal is on its way; Esc stops it.")
+            return
+        if waiting is None and self.state.simulations >= self.state.budget:
+            self.notify("The budget is spent. b gives more.", severity="warning")
+            return
+        proposal = await self.app.push_screen_wait(CandidatesScreen(self.session, self.state))
+        if proposal is None or self.state.proposal is not waiting:
+            return
+        if proposal == waiting:
+            self.notify("The proposal that waits stays.")
+            return
+        self.session.offer(proposal)
+        if waiting is not None:
+            reason = "another candidate was taken."
+            self._answer(Decision("regenerated", reason=reason, by="engineer"))
+        else:
+            self.begin()
 
     @work(group="dialog", exclusive=True)
     async def action_edit(self) -> None:

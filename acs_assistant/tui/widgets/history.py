@@ -78,9 +78,16 @@ class HistoryTree(Tree[int]):
                 self._by_turn[turn.id].set_label(self._label(turn, on_path))
 
     def _add(self, turn: Turn, on_path: set[int]) -> None:
-        """The first child of a turn stands beside it; later children open a branch."""
+        """The first child of a turn stands beside it; later children open a branch.
+
+        What was set aside for another proposal stands beside that one.
+        """
         parent = self._by_turn.get(turn.parent) if turn.parent is not None else None
-        siblings = [t for t in self.state.in_order() if t.parent == turn.parent and t.id < turn.id]
+        siblings = [
+            t
+            for t in self.state.in_order()
+            if t.parent == turn.parent and t.id < turn.id and verdict(t) != "regenerated"
+        ]
         place = self.root if parent is None else parent if siblings else parent.parent or self.root
         node = place.add(self._label(turn, on_path), data=turn.id, expand=True)
         node.allow_expand = False
@@ -93,7 +100,7 @@ class HistoryTree(Tree[int]):
         score = "" if turn.evaluation is None else f"  {turn.evaluation.score.value:.3f}"
         here = "▸" if turn.id == self.state.head else " "
         star = "  ★ best" if self._best == turn.id else ""
-        dim = "" if turn.id in on_path else "  (other branch)"
+        dim = "" if turn.id in on_path or word == "regenerated" else "  (other branch)"
         return themed(
             self.app,
             (here, "$text-accent"),

@@ -167,6 +167,8 @@ class Reasoning(VerticalScroll):
         """A stage of a turn was stored: titles, predictions and folding follow."""
         entry = self._entry(turn.id)
         if entry is None:
+            if verdict(turn) == "regenerated":
+                return  # a candidate that was not taken: the history holds it
             if self._live is None or self._live.turn is not None or self._live.index != turn.index:
                 await self.start(turn.index)
             entry = self._live
