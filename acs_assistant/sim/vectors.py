@@ -95,16 +95,13 @@ class Run:
         raise MeasureError(f"the testbench has no {name or kind} analysis")
 
 
-def crossing(
+def crossings(
     x: Vector, y: Vector, level: float, direction: str = "any", *, log_x: bool = False
-) -> float:
-    """Where ``y`` first passes ``level``, by linear interpolation (in log x if asked).
+) -> list[float]:
+    """Everywhere that ``y`` passes ``level``, by linear interpolation (in log x if asked).
 
     Args:
         direction: "fall", "rise" or "any".
-
-    Raises:
-        MeasureError: It never does.
     """
     above = y > level
     change = above[1:] != above[:-1]
@@ -112,14 +109,54 @@ def crossing(
         change &= above[:-1]
     elif direction == "rise":
         change &= above[1:]
-    found = np.flatnonzero(change)
-    if not len(found):
+    places = []
+    for k in np.flatnonzero(change).tolist():
+        part = (level - y[k]) / (y[k + 1] - y[k])
+        if log_x:
+            places.append(float(x[k] * (x[k + 1] / x[k]) ** part))
+        else:
+            places.append(float(x[k] + part * (x[k + 1] - x[k])))
+    return places
+
+
+def crossing(
+    x: Vector, y: Vector, level: float, direction: str = "any", *, log_x: bool = False
+) -> float:
+    """Where ``y`` first passes ``level``; see ``crossings``.
+
+    Raises:
+        MeasureError: It never does.
+    """
+    places = crossings(x, y, level, direction, log_x=log_x)
+    if not places:
         raise MeasureError(f"no crossing of {level:.4g}")
-    k = int(found[0])
-    part = (level - y[k]) / (y[k + 1] - y[k])
-    if log_x:
-        return float(x[k] * (x[k + 1] / x[k]) ** part)
-    return float(x[k] + part * (x[k + 1] - x[k]))
+    return places[0]
+
+
+_JUMP = 1.0  # dB between neighbouring points
+_FLOOR = 1e-9  # of the largest magnitude; below it rounding is expected
+_ZIGZAGS = 2
+
+
+def check_smooth(vector: Vector, node: str) -> None:
+    """Refuses a frequency response that is rounding noise.
+
+    A circuit's response bends, and a resonance or a notch turns it once. An ill-conditioned matrix
+    throws it up and down from point to point: three steps in a row that alternate and are more
+    than 1 dB each, in more than two places, are none of a circuit.
+
+    Raises:
+        MeasureError: It is not smooth.
+    """
+    magnitude = np.abs(vector)
+    step = np.diff(decibels(vector))
+    seen = magnitude > _FLOOR * magnitude.max()
+    large = (np.abs(step) > _JUMP) & seen[1:] & seen[:-1]
+    turn = (step[1:] * step[:-1] < 0) & large[1:] & large[:-1]
+    if np.count_nonzero(turn[1:] & turn[:-1]) > _ZIGZAGS:
+        raise MeasureError(
+            f"'{node}' jumps between neighbouring frequencies: ngspice's matrix lost its digits"
+        )
 
 
 def at(x: Vector, y: Vector, where: float, *, log_x: bool = False) -> float:

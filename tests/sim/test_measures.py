@@ -37,13 +37,22 @@ C3 amp 0 {1/(2*3.141592653589793*10e6*1e3)}
 E3 p3 0 amp 0 1
 R4 p3 amp3 1k
 C4 amp3 0 {1/(2*3.141592653589793*20e6*1e3)}
+* 60 dB, 1 kHz, and a resonance at 3 MHz that lifts the gain over 0 dB again
+E4 rp 0 p1 0 1
+L6 rp r6 1u
+R6 r6 peak {0.2*2*3.141592653589793*3e6*1e-6}
+C6 peak 0 {1/((2*3.141592653589793*3e6)**2*1e-6)}
+* a pole below the sweep
+E7 l0 0 in 0 -1e5
+R7 l0 late 1k
+C7 late 0 {1/(2*3.141592653589793*0.1*1e3)}
 * RLC, 1 MHz, damping 0.2
 L5 in r5 1u
 R5 r5 rlc {0.4*2*3.141592653589793*1e6*1e-6}
 C5 rlc 0 {1/((2*3.141592653589793*1e6)**2*1e-6)}
 * rejection paths
 E6 common 0 in 0 0.01
-E7 ripple 0 in 0 0.05
+E9 ripple 0 in 0 0.05
 I8 0 z dc 0 ac 1
 R8 z 0 470
 Vb b 0 1.5
@@ -115,6 +124,22 @@ def turn(poles: list[float]) -> float:
 
 TURN3 = turn([1e3, 10e6, 20e6])
 MARGIN3 = -20 * math.log10(1000 / math.prod(math.hypot(1, TURN3 / p) for p in [1e3, 10e6, 20e6]))
+
+
+def resonant(frequency: float) -> complex:
+    """The amplifier with the resonance."""
+    x = frequency / 3e6
+    return -1000 / (1 + 1j * frequency / 1e3) / (1 - x * x + 0.2j * x)
+
+
+def last_unity(low: float, high: float) -> float:
+    for _ in range(200):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if abs(resonant(middle)) > 1 else (low, middle)
+    return low
+
+
+RESONANT_PM = math.degrees(np.angle(-resonant(last_unity(3e6, 9e6)))) - 180
 KTC = math.sqrt(1.380649e-23 * 300.15 / 1e-9)
 EXPECTED: dict[str, tuple[Metric, float, float]] = {
     m.name: (m, value, tolerance)
@@ -127,6 +152,10 @@ EXPECTED: dict[str, tuple[Metric, float, float]] = {
         (metric("pm", "phase_margin", node="amp"), 180 + phase(UNITY, [1e3, 10e6]), 1e-3),
         (metric("pm3", "phase_margin", node="amp3"), 180 + phase(UNITY3, [1e3, 1e7, 2e7]), 1e-3),
         (metric("gm3", "gain_margin", node="amp3"), MARGIN3, 2e-3),
+        (metric("ugf_r", "unity_gain_frequency", node="peak"), last_unity(1e6, 2e6), 5e-3),
+        (metric("pm_r", "phase_margin", node="peak"), RESONANT_PM, 4e-2),
+        (metric("gm_r", "gain_margin", node="peak"), -20 * math.log10(5 / 3), 4e-2),
+        (metric("pm_l", "phase_margin", node="late"), 90.0, 1e-3),
         (metric("bw", "bandwidth", node="rc"), 1e6 / TAU, 1e-3),
         (
             metric("peak_db", "peaking", node="rlc"),
@@ -256,3 +285,62 @@ def test_nan_in_a_vector_is_a_missing_metric() -> None:
     run = _run(frequency=[1.0, 10.0], out=[math.nan, 1.0])
     with pytest.raises(MeasureError, match="not finite"):
         evaluate(metric("g", "dc_gain", node="out"), run)
+
+
+def sweep_of(gains: list[complex]) -> Run:
+    return _run(frequency=np.logspace(0, len(gains) / 20, len(gains)), out=np.array(gains))
+
+
+AC_MEASURES = ["dc_gain", "unity_gain_frequency", "gain_bandwidth", "phase_margin", "bandwidth"]
+
+
+@pytest.mark.parametrize("measure", AC_MEASURES)
+def test_a_sweep_of_rounding_noise_meets_no_spec(measure: str) -> None:
+    """As a testbench with 1 GH in it gives: right at first, then up and down by 100 dB."""
+    noise = np.random.default_rng(1).choice([1e-3, 1e2, 1e5], 120)
+    run = sweep_of([1000.0] * 20 + list(noise) + [1e-3])
+    with pytest.raises(MeasureError, match="jumps between neighbouring frequencies"):
+        evaluate(metric("m", measure, node="out"), run)
+
+
+def test_resonances_notches_and_a_rounded_floor_are_smooth() -> None:
+    f = np.logspace(0, 8, 161)
+    gain = 1000 / (1 + 1j * f / 1e3)
+    for place, quality in ((1.01e4, 1e3), (3.3e5, 1e4), (2.2e6, 1e3)):
+        x = f / place
+        gain = gain * (1 - (1.1 * x) ** 2 + 1e-4j * x) / (1 - x**2 + 1j * x / quality)
+    gain[140:] = 1e-13 * np.random.default_rng(2).uniform(0.1, 1, 21)
+    run = _run(frequency=f, out=gain)
+    assert evaluate(metric("g", "dc_gain", node="out"), run) == pytest.approx(60, abs=1e-3)
+    assert evaluate(metric("g", "unity_gain_frequency", node="out"), run) > 1e4
+
+
+def test_a_phase_that_leads_at_unity_gain_is_no_margin() -> None:
+    lead = np.exp(1j * np.radians(np.linspace(0, 60, 61))) * np.logspace(2, -1, 61)
+    with pytest.raises(MeasureError, match=r"leads by \d+(\.\d+)? degrees"):
+        evaluate(metric("p", "phase_margin", node="out"), sweep_of(list(lead)))
+    flat = list(np.logspace(2, -1, 61) + 0j)
+    assert evaluate(metric("p", "phase_margin", node="out"), sweep_of(flat)) == 180.0
+
+
+def test_a_sweep_that_begins_late_loses_no_lag() -> None:
+    """With its pole at a tenth of the first frequency the lag of 84 degrees is there at once."""
+    f = np.logspace(0, 6, 121)
+    run = _run(frequency=f, out=-1e5 / (1 + 1j * f / 0.1) / (1 + 1j * f / 1e4))
+    unity = two_pole_unity([0.1, 1e4], 1e5)
+    margin = evaluate(metric("p", "phase_margin", node="out"), run)
+    assert margin == pytest.approx(180 + phase(unity, [0.1, 1e4]), abs=0.05)
+
+
+def test_the_worst_of_several_turns_is_the_gain_margin() -> None:
+    """The phase falls through -180 degrees at -20 dB, comes back, and falls again at -6 dB."""
+    lag = np.interp(range(61), [0, 10, 20, 30, 40, 60], [0, -90, -190, -150, -190, -200])
+    level = np.interp(range(61), [0, 10, 20, 30, 40, 60], [40, 0, -20, -20, -5, -60])
+    gains = 10 ** (level / 20) * np.exp(1j * np.radians(lag))
+    value = evaluate(metric("g", "gain_margin", node="out"), sweep_of(list(gains)))
+    assert value == pytest.approx(-np.interp(37.5, [30, 40], [-20, -5]), abs=1e-6)
+
+
+def test_a_gain_margin_beyond_the_sweep_is_missing() -> None:
+    with pytest.raises(MeasureError, match="no crossing of -180"):
+        evaluate(metric("g", "gain_margin", node="out"), sweep_of([100.0, 10.0, 1.0, 0.1]))

@@ -1,7 +1,8 @@
 """Measures of small-signal sweeps (``.ac``). Frequencies interpolate in log f.
 
 Give the sweep at least 20 points a decade: unity-gain frequency is then within 0.05 % of a fine
-sweep. Every measure takes the node's voltage as the gain, so drive the input with 1 V ac.
+sweep. Every measure takes the node's voltage as the gain, so drive the input with 1 V ac. A sweep
+that jumps from point to point, as that of an ill-conditioned matrix does, gives no metric at all.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from acs_assistant.sim.measures.registry import measure
-from acs_assistant.sim.measures.scripting import Script, vector
+from acs_assistant.sim.measures.scripting import NONE, Script, vector
 from acs_assistant.sim.measures.scripting import gain as gain_of
 from acs_assistant.sim.vectors import (
     MeasureError,
@@ -17,7 +18,9 @@ from acs_assistant.sim.vectors import (
     Run,
     Vector,
     at,
+    check_smooth,
     crossing,
+    crossings,
     decibels,
     degrees,
 )
@@ -25,6 +28,7 @@ from acs_assistant.sim.vectors import (
 
 def _gain(plot: Plot, node: str, input: str) -> Vector:
     out = plot[node]
+    check_smooth(out, node)
     return out / plot[input] if input else out
 
 
@@ -70,7 +74,9 @@ def _(name: str, node: str, frequency: float, input: str, plot: str) -> list[str
 def unity_gain_frequency(run: Run, node: str, input: str = "", plot: str = "") -> float:
     """The first frequency at which the gain falls through 0 dB.
 
-    Missing when the gain never exceeds 0 dB or never falls through it inside the sweep.
+    Missing when the gain never exceeds 0 dB or never falls through it inside the sweep. A resonance
+    that lifts the gain over 0 dB again further up is no bandwidth and changes nothing here;
+    ``phase_margin`` is what it spoils.
     """
     ac = run.plot("ac", plot)
     return crossing(ac.x, decibels(_gain(ac, node, input)), 0.0, "fall", log_x=True)
@@ -109,39 +115,91 @@ _HALF_POWER = 10 * np.log10(0.5)
 def phase_margin(run: Run, node: str, input: str = "", plot: str = "") -> float:
     """180 degrees minus the phase lost between the start of the sweep and unity gain.
 
-    The phase at the start is the reference, so inverting and non-inverting outputs agree.
+    The phase at the start is the reference, so inverting and non-inverting outputs agree. When it
+    is more than a degree off a multiple of 180, the sweep begins above the first pole, and the
+    multiple is the reference instead. Where the gain rises over 0 dB again after its first fall (a
+    resonance, feedthrough), a loop can oscillate at any of the crossings: the smallest margin of
+    all counts. Missing when it is more than 180 degrees: a phase that leads at unity gain is that
+    of positive feedback or of a broken sweep.
     """
     ac = run.plot("ac", plot)
     gain = _gain(ac, node, input)
-    unity = crossing(ac.x, decibels(gain), 0.0, "fall", log_x=True)
+    magnitude = decibels(gain)
+    first = crossing(ac.x, magnitude, 0.0, "fall", log_x=True)
     phase = degrees(gain)
-    return 180.0 + at(ac.x, phase, unity, log_x=True) - float(phase[0])
+    start = _start(phase)
+    margin = min(
+        180.0 + at(ac.x, phase, unity, log_x=True) - start
+        for unity in crossings(ac.x, magnitude, 0.0, log_x=True)
+        if unity >= first
+    )
+    if margin > 180.0 + _ROUNDING:
+        raise MeasureError(f"the phase leads by {margin - 180.0:.3g} degrees at unity gain")
+    return margin
+
+
+_ROUNDING = 1e-6  # degrees
+_LATE = 1.0  # degrees
+
+
+def _start(phase: Vector) -> float:
+    """The phase, degrees, that the gain has at dc."""
+    ideal = 180.0 * round(float(phase[0]) / 180.0)
+    return float(phase[0]) if abs(float(phase[0]) - ideal) < _LATE else ideal
+
+
+def _start_script(script: Script, phase: str) -> str:
+    ideal = script.let("d", f"180 * floor({phase}[0] / 180 + 0.5)")
+    return script.let("s", f"{ideal} + ({phase}[0] - {ideal}) * (abs({phase}[0] - {ideal}) lt 1)")
 
 
 @phase_margin.script
 def _(name: str, node: str, input: str, plot: str) -> list[str]:
     script, _, y = _sweep(name, node, input, plot)
     phase = script.let("f", f"180 / pi * cph({gain_of(node, input)})")
-    unity = script.crossing(y, "0", "fall")
-    return script.result(f"180 + {script.between(phase, unity)} - {phase}[0]")
+    first, part = script.crossing(y, "0", "fall")
+    a, b, numbers = script.pair(y)
+    before, after, _ = script.pair(phase)
+    unity = script.let("m", f"(({a} gt 0) ne ({b} gt 0)) and ({numbers} ge {first})")
+    parts = script.let("p", f"(0 - {a}) * {unity} / ({b} - {a} + 1 - {unity})")
+    lags = script.let("g", f"{before} + {parts} * ({after} - {before}) + (1 - {unity}) * {NONE}")
+    # The part fails, and the metric with it, when the gain never falls through 0 dB.
+    start = _start_script(script, phase)
+    return script.result(f"180 + vecmin({lags}) - {start} + 0 * {part}")
 
 
 @measure(unit="dB", analysis="ac")
 def gain_margin(run: Run, node: str, input: str = "", plot: str = "") -> float:
-    """How far the gain lies below 0 dB where the phase has fallen by 180 degrees."""
+    """How far the gain lies below 0 dB where the phase has fallen by 180 degrees.
+
+    Where the phase passes 180 degrees (or 540, ...) again, the highest of these gains counts.
+    Missing when it never falls that far inside the sweep: sweep further.
+    """
     ac = run.plot("ac", plot)
     gain = _gain(ac, node, input)
-    phase = degrees(gain)
-    turn = crossing(ac.x, phase - phase[0], -180.0, "fall", log_x=True)
-    return -at(ac.x, decibels(gain), turn, log_x=True)
+    magnitude, phase = decibels(gain), degrees(gain)
+    lag = phase - _start(phase)
+    turns = [crossing(ac.x, lag, -180.0, "fall", log_x=True)]
+    for level in np.arange(-180.0, float(lag.min()), -360.0).tolist():
+        turns += crossings(ac.x, lag, level, log_x=True)
+    return min(-at(ac.x, magnitude, turn, log_x=True) for turn in turns)
 
 
 @gain_margin.script
 def _(name: str, node: str, input: str, plot: str) -> list[str]:
     script, _, y = _sweep(name, node, input, plot)
     phase = script.let("f", f"180 / pi * cph({gain_of(node, input)})")
-    level = script.let("l", f"{phase}[0] - 180")
-    return script.result(f"0 - {script.between(y, script.crossing(phase, level, 'fall'))}")
+    level = script.let("l", f"{_start_script(script, phase)} - 180")
+    _, part = script.crossing(phase, level, "fall")
+    a, b, _ = script.pair(phase)
+    before, after, _ = script.pair(y)
+    # Turns of 360 degrees beyond the level: a line is crossed where their number changes.
+    turns = [script.let("t", f"floor(({v} - {level}) / 360)") for v in (a, b)]
+    crossed = script.let("m", f"({turns[0]} ne {turns[1]}) and (min({a}, {b}) le {level})")
+    line = script.let("v", f"{level} + 360 * max({turns[0]}, {turns[1]})")
+    parts = script.let("p", f"({line} - {a}) * {crossed} / ({b} - {a} + 1 - {crossed})")
+    gains = script.let("g", f"{before} + {parts} * ({after} - {before}) - (1 - {crossed}) * {NONE}")
+    return script.result(f"0 - vecmax({gains}) + 0 * {part}")
 
 
 @measure(unit="Hz", analysis="ac")
@@ -174,7 +232,7 @@ def _(name: str, node: str, input: str, plot: str) -> list[str]:
 
 def _rejection(run: Run, node: str, other: str, frequency: float, plot: str) -> float:
     ac = run.plot("ac", plot)
-    ratio = decibels(ac[node]) - decibels(ac[other])
+    ratio = decibels(_gain(ac, node, "")) - decibels(ac[other])
     return at(ac.x, ratio, frequency, log_x=True) if frequency else float(ratio[0])
 
 
