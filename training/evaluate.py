@@ -15,7 +15,13 @@ from acs_assistant.llm.port import Sampling
 from acs_assistant.prompting.parse import named_changes, named_sizes
 from acs_assistant.scoring import reward
 from acs_assistant.sim.port import Simulator
-from acs_assistant.training.rollout import GroupSampler, History, play_turn
+from acs_assistant.training.rollout import (
+    GroupSampler,
+    History,
+    Render,
+    own_prompt,
+    play_turn,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,7 @@ def evaluate(
     independent: int = 0,
     max_tokens: int = 512,
     seed: int = 1,
+    render: Render = own_prompt,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Report, list[History]]:
     """Plays every task to its budget: greedy first, then drawn at ``temperature`` with history.
@@ -84,6 +91,7 @@ def evaluate(
             simulator,
             sampling,
             1,
+            render,
         )
         for i, attempts in zip(open_tasks, played, strict=True):
             for attempt in attempts:
@@ -94,7 +102,7 @@ def evaluate(
             progress(number, len(tasks) - len(solved))
     met_at = {k: _share(solved, k, len(tasks)) for k in range(1, budget + 1)}
     sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
-    alone = _independent(tasks, sampler, simulator, independent, sampling)
+    alone = _independent(tasks, sampler, simulator, independent, sampling, render)
     honesty = honesty_of(histories)
     return Report(len(tasks), met_at, alone, *honesty), histories
 
@@ -120,10 +128,11 @@ def _independent(
     simulator: Simulator,
     count: int,
     sampling: Sampling,
+    render: Render,
 ) -> dict[int, float]:
     if not count:
         return {}
-    played = play_turn(tasks, [()] * len(tasks), sampler, simulator, sampling, count)
+    played = play_turn(tasks, [()] * len(tasks), sampler, simulator, sampling, count, render)
     solved = {}
     for i, attempts in enumerate(played):
         for k, attempt in enumerate(attempts, start=1):

@@ -1,145 +1,205 @@
-"""Checkpoint to GGUF: llama architecture, our tokenizer, our chat template."""
+"""Checkpoint to GGUF: merged or as an adapter, in F16, BF16, Q8_0 or Q4_K_M."""
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import gguf
-import numpy as np
 import torch
 from tokenizers import Tokenizer
-from transformers import LlamaForCausalLM
+from torch import Tensor
+from transformers import PreTrainedModel
 
-from acs_assistant.training.sft import load_checkpoint
-from acs_assistant.training.tokenizer import (
-    CHAT_TEMPLATE,
-    END_OF_TEXT,
-    IM_END,
-    token_id,
-    token_kinds,
-)
+from acs_assistant.errors import ConfigError, InputError, StorageError
+from acs_assistant.training.base import has_adapters, merged_weights, open_trainee
+from acs_assistant.training.gguf_layout import Layout, Weights, add_shape, known
+from acs_assistant.training.gguf_vocabulary import add_vocabulary, pre_tokenizer
+from acs_assistant.training.language import Language, OwnLanguage, TemplateLanguage
 
-_TYPES = {"f16": gguf.GGMLQuantizationType.F16, "q8_0": gguf.GGMLQuantizationType.Q8_0}
-_FILE_TYPES = {"f16": gguf.LlamaFileType.MOSTLY_F16, "q8_0": gguf.LlamaFileType.MOSTLY_Q8_0}
+Quantization = Literal["f16", "bf16", "q8_0", "q4_k_m"]
+
+_TYPES = {
+    "f16": gguf.GGMLQuantizationType.F16,
+    "bf16": gguf.GGMLQuantizationType.BF16,
+    "q8_0": gguf.GGMLQuantizationType.Q8_0,
+}
+_FILE_TYPES = {
+    "f16": gguf.LlamaFileType.MOSTLY_F16,
+    "bf16": gguf.LlamaFileType.MOSTLY_BF16,
+    "q8_0": gguf.LlamaFileType.MOSTLY_Q8_0,
+}
+_BLOCKS = {"f16": 1, "bf16": 1, "q8_0": 32, "q4_k_m": 256}
+"""Weights that are quantized together: a row has to be a multiple."""
 
 
 def export_gguf(
-    checkpoint: Path, out: Path, quantization: Literal["f16", "q8_0"], name: str, description: str
+    checkpoint: Path, out: Path, quantization: Quantization, name: str, description: str
 ) -> Path:
-    """Writes ``out`` beside and renames it. Norms stay in F32, everything else is quantized."""
-    model, tokenizer = load_checkpoint(checkpoint)
+    """Writes ``out`` beside and renames it. Norms stay in F32, everything else is quantized.
+
+    Adapters are merged into the weights.
+
+    Raises:
+        ConfigError: Architecture or tokenizer is unknown to our writer, or a row does not fit the
+            quantization.
+    """
+    trainee = open_trainee(checkpoint)
+    _check_rows(trainee.model, quantization)
     out.parent.mkdir(parents=True, exist_ok=True)
     beside = out.with_name(out.name + ".part")
-    write_gguf(model, tokenizer, beside, quantization, name, description)
-    beside.replace(out)
+    whole = out.with_name(out.name + ".f16.part")
+    try:
+        if quantization == "q4_k_m":
+            write_gguf(trainee.model, trainee.language, whole, "f16", name, description)
+            _mixed(whole, beside)
+        else:
+            write_gguf(trainee.model, trainee.language, beside, quantization, name, description)
+        beside.replace(out)
+    finally:
+        whole.unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
     return out
 
 
 def write_gguf(
-    model: LlamaForCausalLM,
-    tokenizer: Tokenizer,
+    model: PreTrainedModel,
+    language: Language | Tokenizer,
     path: Path,
-    quantization: Literal["f16", "q8_0"],
+    quantization: Literal["f16", "bf16", "q8_0"],
     name: str,
     description: str = "",
 ) -> None:
-    config = model.config
-    heads = config.num_attention_heads
-    kv_heads = config.num_key_value_heads or heads
-    rope: dict[str, Any] = dict(config.rope_parameters or {})
-    writer = gguf.GGUFWriter(path, "llama")
+    """Writes the weights as they are now, adapters merged in.
+
+    Args:
+        language: Of the model; a tokenizer stands for one of ours.
+    """
+    if isinstance(language, Tokenizer):
+        language = OwnLanguage(language)
+    layout = known(model.config)
+    writer = gguf.GGUFWriter(path, layout.architecture)
     writer.add_name(name)
     writer.add_description(description)
-    writer.add_license("GPL-3.0-or-later")
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(heads)
-    writer.add_head_count_kv(kv_heads)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(float(rope["rope_theta"]))
-    writer.add_rope_dimension_count(config.hidden_size // heads)
-    writer.add_vocab_size(config.vocab_size)
+    if isinstance(language, OwnLanguage):
+        writer.add_license("GPL-3.0-or-later")
+    add_shape(writer, model.config, layout)
     writer.add_file_type(_FILE_TYPES[quantization])
-    _add_tokenizer(writer, tokenizer, config.vocab_size)
+    add_vocabulary(writer, language, model.config.vocab_size)
     kind = _TYPES[quantization]
-    for key, tensor in model.state_dict().items():
-        if key == "lm_head.weight" and config.tie_word_embeddings:
+    for key, tensor in merged_weights(model).items():
+        if key == "lm_head.weight" and layout.tied:
             continue
-        target = tensor_name(key)
-        data = tensor.detach().to(torch.float32).numpy()
-        if "q_proj" in key:
-            data = _permuted(data, heads)
-        elif "k_proj" in key:
-            data = _permuted(data, kv_heads)
+        data = layout.ordered(key, _array(tensor))
         if data.ndim == 1:
-            writer.add_tensor(target, data)
+            writer.add_tensor(layout.tensor(key), data)
         else:
-            writer.add_tensor(target, gguf.quants.quantize(data, kind), raw_dtype=kind)
+            packed = gguf.quants.quantize(data, kind)
+            writer.add_tensor(layout.tensor(key), packed, raw_dtype=kind)
+    _finish(writer)
+
+
+def export_adapter(checkpoint: Path, out: Path, name: str) -> Path:
+    """Writes the low-rank adapters alone, for llama.cpp's ``--lora`` beside the base model's GGUF.
+
+    Raises:
+        InputError: The checkpoint holds no adapters.
+        ConfigError: Architecture is unknown to our writer.
+    """
+    model = open_trainee(checkpoint).model
+    if not has_adapters(model):
+        raise InputError(
+            "holds no adapters: every weight was trained.",
+            hint="Export it without --adapter.",
+            file=checkpoint,
+        )
+    layout = known(model.config)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = out.with_name(out.name + ".part")
+    writer = gguf.GGUFWriter(beside, layout.architecture)
+    writer.add_type(gguf.GGUFType.ADAPTER)
+    writer.add_name(name)
+    writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+    alphas = set()
+    for key, module in model.named_modules():
+        if not hasattr(module, "lora_A"):
+            continue
+        active = module.active_adapters[0]
+        alphas.add(float(module.lora_alpha[active]))
+        target = layout.tensor(f"{key}.weight")
+        # llama.cpp scales by alpha over the rank, as peft does.
+        writer.add_tensor(f"{target}.lora_a", _array(module.lora_A[active].weight))
+        turned = layout.ordered(key, _array(module.lora_B[active].weight))
+        writer.add_tensor(f"{target}.lora_b", turned)
+    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, alphas.pop())
+    _finish(writer)
+    beside.replace(out)
+    return out
+
+
+def export_merged(checkpoint: Path, out: Path) -> Path:
+    """Writes a Hugging Face folder with adapters merged in: what other programs convert and run."""
+    trainee = open_trainee(checkpoint)
+    out.mkdir(parents=True, exist_ok=True)
+    model = trainee.model
+    plain = type(model)(model.config).to(model.dtype)
+    plain.load_state_dict(merged_weights(model))
+    plain.save_pretrained(out)
+    trainee.language.save(str(out / "tokenizer.json"))
+    return out
+
+
+def check_known(model: PreTrainedModel, language: Language) -> None:
+    """Refuses a model that ``write_gguf`` could not write.
+
+    Raises:
+        ConfigError: What about it is unknown, and how it is converted.
+    """
+    layout = known(model.config)
+    for key in merged_weights(model):
+        layout.tensor(key)
+    if isinstance(language, TemplateLanguage):
+        pre_tokenizer(language)
+
+
+def _check_rows(model: PreTrainedModel, quantization: Quantization) -> None:
+    layout: Layout = known(model.config)
+    block = _BLOCKS[quantization]
+    for key, tensor in merged_weights(model).items():
+        if tensor.ndim > 1 and tensor.shape[-1] % block:
+            raise ConfigError(
+                f"{quantization.upper()} packs {block} weights of a row together, and "
+                f"'{layout.tensor(key)}' has rows of {tensor.shape[-1]}.",
+                hint="Use --quantize q8_0."
+                if block > 32
+                else f"Use --quantize f16, or train with widths that are multiples of {block}.",
+            )
+
+
+def _mixed(source: Path, target: Path) -> None:
+    """Q4_K_M by llama.cpp itself, which decides tensor by tensor what gets more bits."""
+    from acs_assistant.llm.native import complaint, forget_log, lib, start_backend
+
+    start_backend()
+    parameters = lib.llama_model_quantize_default_params()
+    parameters.ftype = int(gguf.LlamaFileType.MOSTLY_Q4_K_M)
+    forget_log()
+    paths = (str(source).encode(), str(target).encode())
+    if lib.llama_model_quantize(*paths, ctypes.byref(parameters)):
+        raise StorageError(
+            f"llama.cpp cannot quantize it: {complaint()}",
+            hint="Make room on the disk, or use --quantize q8_0.",
+            file=target,
+        )
+
+
+def _array(tensor: Tensor) -> Weights:
+    return tensor.detach().to("cpu", torch.float32).numpy()
+
+
+def _finish(writer: gguf.GGUFWriter) -> None:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-
-
-def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer, size: int) -> None:
-    kinds = token_kinds(tokenizer)
-    vocabulary = tokenizer.get_vocab_size()
-    tokens = [str(tokenizer.id_to_token(i)) for i in range(vocabulary)]
-    tokens += [f"<|unused_{i}|>" for i in range(vocabulary, size)]
-    types = [gguf.TokenType.NORMAL] * vocabulary + [gguf.TokenType.UNUSED] * (size - vocabulary)
-    for i in kinds.control:
-        types[i] = gguf.TokenType.CONTROL
-    for i in kinds.user_defined:
-        types[i] = gguf.TokenType.USER_DEFINED
-    merges = [" ".join(pair) for pair in _merges(tokenizer)]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm")
-    writer.add_token_list(tokens)
-    writer.add_token_types(types)
-    writer.add_token_merges(merges)
-    writer.add_bos_token_id(token_id(tokenizer, END_OF_TEXT))
-    writer.add_eos_token_id(token_id(tokenizer, IM_END))
-    writer.add_pad_token_id(token_id(tokenizer, END_OF_TEXT))
-    writer.add_add_bos_token(False)
-    writer.add_add_space_prefix(False)
-    writer.add_chat_template(CHAT_TEMPLATE)
-
-
-def _merges(tokenizer: Tokenizer) -> list[list[str]]:
-    import json
-
-    merges: list[list[str]] = json.loads(tokenizer.to_str())["model"]["merges"]
-    return merges
-
-
-def _permuted(weight: np.ndarray, heads: int) -> np.ndarray:
-    """Rows of a query or key projection in llama.cpp's rotary order."""
-    rows, width = weight.shape
-    split = weight.reshape(heads, 2, rows // heads // 2, width)
-    return split.swapaxes(1, 2).reshape(rows, width)
-
-
-def tensor_name(key: str) -> str:
-    fixed = {
-        "model.embed_tokens.weight": "token_embd.weight",
-        "model.norm.weight": "output_norm.weight",
-        "lm_head.weight": "output.weight",
-    }
-    if key in fixed:
-        return fixed[key]
-    _, _, block, rest = key.split(".", 3)
-    names = {
-        "self_attn.q_proj.weight": "attn_q.weight",
-        "self_attn.k_proj.weight": "attn_k.weight",
-        "self_attn.v_proj.weight": "attn_v.weight",
-        "self_attn.o_proj.weight": "attn_output.weight",
-        "mlp.gate_proj.weight": "ffn_gate.weight",
-        "mlp.up_proj.weight": "ffn_up.weight",
-        "mlp.down_proj.weight": "ffn_down.weight",
-        "input_layernorm.weight": "attn_norm.weight",
-        "post_attention_layernorm.weight": "ffn_norm.weight",
-    }
-    return f"blk.{block}.{names[rest]}"

@@ -10,11 +10,19 @@ from collections import defaultdict
 
 import numpy as np
 
+from acs_assistant.llm.port import Sample
 from acs_assistant.sim.port import Simulator
 from acs_assistant.training.advantages import trajectory_advantages
 from acs_assistant.training.config import RlConfig
 from acs_assistant.training.policy import Group
-from acs_assistant.training.rollout import Attempt, GroupSampler, History, play_turn
+from acs_assistant.training.rollout import (
+    Attempt,
+    GroupSampler,
+    History,
+    Render,
+    own_prompt,
+    play_turn,
+)
 from acs_assistant.training.tl_grpo import Collected, TaskSource, collected, sampling_of
 
 Tokens = tuple[int, ...]
@@ -23,9 +31,10 @@ Tokens = tuple[int, ...]
 class TrajectoryLevel:
     """Collects whole sessions, step by step."""
 
-    def __init__(self, config: RlConfig, source: TaskSource) -> None:
+    def __init__(self, config: RlConfig, source: TaskSource, render: Render = own_prompt) -> None:
         self._config = config
         self._source = source
+        self._render = render
 
     def collect(self, sampler: GroupSampler, simulator: Simulator, step: int) -> Collected:
         config = self._config
@@ -39,7 +48,7 @@ class TrajectoryLevel:
         for turn in range(config.turns):
             seed = (config.seed * 10000 + step) * config.turns + turn
             sampling = sampling_of(config, seed)
-            played = play_turn(repeated, histories, sampler, simulator, sampling, 1)
+            played = play_turn(repeated, histories, sampler, simulator, sampling, 1, self._render)
             for row, attempts in enumerate(played):
                 for attempt in attempts:
                     rewards[row, turn] = attempt.reward
@@ -47,11 +56,16 @@ class TrajectoryLevel:
                     drawn.append((row, attempt))
         shape = (len(tasks), config.group, config.turns)
         worth = trajectory_advantages(rewards.reshape(shape), config.normalise)[:, :, 0].ravel()
-        responses: dict[Tokens, list[tuple[Tokens, float]]] = defaultdict(list)
+        responses: dict[Tokens, list[tuple[Sample, float]]] = defaultdict(list)
         for row, attempt in drawn:
-            responses[attempt.prompt].append((attempt.sample.tokens, float(worth[row])))
+            responses[attempt.prompt].append((attempt.sample, float(worth[row])))
         groups = [
-            Group(prompt, tuple(t for t, _ in pairs), np.array([w for _, w in pairs]))
+            Group(
+                prompt,
+                tuple(sample.tokens for sample, _ in pairs),
+                np.array([w for _, w in pairs]),
+                tuple(sample.log_probabilities for sample, _ in pairs),
+            )
             for prompt, pairs in responses.items()
         ]
         return collected(groups, [attempt for _, attempt in drawn])

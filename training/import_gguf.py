@@ -12,7 +12,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from acs_assistant.errors import ModelError
-from acs_assistant.training.export_gguf import tensor_name
+from acs_assistant.training.gguf_layout import known
 from acs_assistant.training.tokenizer import CONTROL, token_kinds
 
 _HINT = "Only models that `acs-assistant train` made can be trained further."
@@ -76,10 +76,11 @@ def import_gguf(path: Path) -> tuple[LlamaForCausalLM, Tokenizer]:
 def _weights(model: LlamaForCausalLM, stored: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
     count = model.config.num_attention_heads
     heads = {"q_proj": count, "k_proj": model.config.num_key_value_heads or count}
+    layout = known(model.config)
     weights = {}
     for key in model.state_dict():
         tied = key == "lm_head.weight" and model.config.tie_word_embeddings
-        data = stored["token_embd.weight" if tied else tensor_name(key)]
+        data = stored["token_embd.weight" if tied else layout.tensor(key)]
         for projection, heads_of_it in heads.items():
             if projection in key:
                 data = _unpermuted(data, heads_of_it)

@@ -4,9 +4,45 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 from transformers import DynamicCache, PreTrainedModel
 
 from acs_assistant.training.packing import Batch
+
+_SHARING = frozenset({"llama", "qwen2", "qwen3", "qwen3_moe"})
+"""Architectures whose whole state behind a prefix is keys and values, with a plain output layer."""
+
+
+def shares_prefix(model: PreTrainedModel) -> bool:
+    """Whether a prefix can be evaluated once, and trained through its keys and values.
+
+    Sharded weights and activations that are computed again belong to a single forward pass.
+    """
+    config = model.config
+    plain = all(kind == "full_attention" for kind in getattr(config, "layer_types", None) or [])
+    recomputed = any(getattr(m, "gradient_checkpointing", False) for m in model.modules())
+    single = isinstance(model, FSDPModule) or recomputed
+    return config.model_type in _SHARING and plain and not single
+
+
+def learned_logits(
+    model: PreTrainedModel, batch: Batch, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Logits (N, vocabulary) and targets (N,) at the learned positions only."""
+    batch = batch.to(model.device)
+    if shares_prefix(model):
+        states, targets = learned_states(model, batch, dtype)
+        return model.lm_head(states), targets
+    before, rows = len(batch.prefix), len(batch.tokens)
+    # Padding comes last and attention is causal: no row needs a mask.
+    columns = (batch.targets >= 0).any(dim=0).nonzero()[:, 0]
+    logits = model(
+        input_ids=torch.cat([batch.prefix.expand(rows, -1), batch.tokens], dim=1),
+        logits_to_keep=before + columns,
+        use_cache=False,
+    ).logits
+    targets = batch.targets[:, columns]
+    return logits[targets >= 0], targets[targets >= 0]
 
 
 def learned_states(
@@ -22,7 +58,7 @@ def learned_states(
     cache.batch_repeat_interleave(rows)
     states = model.model(
         input_ids=batch.tokens,
-        position_ids=torch.arange(before, before + length)[None],
+        position_ids=torch.arange(before, before + length, device=batch.tokens.device)[None],
         attention_mask=batch.attention(dtype),
         past_key_values=cache,
         use_cache=True,
@@ -80,6 +116,6 @@ def policy_loss(
         difference = reference - new
         loss = loss + kl_weight * (torch.exp(difference) - difference - 1.0)
     count = int(sequence.max()) + 1
-    total = torch.zeros(count, dtype=loss.dtype).index_add(0, sequence, loss)
-    size = torch.zeros(count, dtype=loss.dtype).index_add(0, sequence, torch.ones_like(loss))
+    total = loss.new_zeros(count).index_add(0, sequence, loss)
+    size = loss.new_zeros(count).index_add(0, sequence, torch.ones_like(loss))
     return (total / size).mean()

@@ -32,11 +32,16 @@ class Batch:
     tokens: Tensor
     targets: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        return Batch(self.prefix.to(device), self.tokens.to(device), self.targets.to(device))
+
     def attention(self, dtype: torch.dtype) -> Tensor:
         """(1, 1, L, P + L) additive mask: the whole prefix, then causal. Padding comes last."""
         length, before = self.tokens.shape[1], len(self.prefix)
-        seen = torch.ones(length, before + length, dtype=torch.bool).tril(diagonal=before)
-        mask = torch.zeros(seen.shape, dtype=dtype)
+        device = self.tokens.device
+        seen = torch.ones(length, before + length, dtype=torch.bool, device=device)
+        seen = seen.tril(diagonal=before)
+        mask = torch.zeros(seen.shape, dtype=dtype, device=device)
         return mask.masked_fill(~seen, torch.finfo(dtype).min)[None, None]
 
 

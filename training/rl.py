@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,26 +13,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from tokenizers import Tokenizer
-from transformers import LlamaForCausalLM
+from transformers import PreTrainedModel
 
 from acs_assistant.domain import Circuit, Task
 from acs_assistant.errors import ConfigError
 from acs_assistant.library import load_circuit
-from acs_assistant.llm.batch import BatchSampler
 from acs_assistant.sim.port import Simulator
-from acs_assistant.training import distributed
+from acs_assistant.training import distributed, samplers
 from acs_assistant.training.archive import load_archive
+from acs_assistant.training.base import open_trainee
 from acs_assistant.training.config import RlConfig
-from acs_assistant.training.export_gguf import write_gguf
 from acs_assistant.training.grpo import TrajectoryLevel
 from acs_assistant.training.policy import Group, informative, update
-from acs_assistant.training.sft import (
-    Progress,
-    load_checkpoint,
-    save_checkpoint,
-    whole_checkpoint,
-)
+from acs_assistant.training.sft import Progress, save_together, whole_checkpoint
 from acs_assistant.training.tasks import draw_specs, good_rows
 from acs_assistant.training.tl_grpo import Collected, Collector, TaskSource, TurnLevel
 
@@ -54,7 +46,7 @@ def train_rl(
 ) -> Path:
     """Trains until the wall-clock budget or the steps are spent; returns the checkpoint folder.
 
-    Responses are drawn by llama.cpp from an F16 export of the weights, made anew each step. A run
+    Responses are drawn from the weights as each step finds them (``samplers``). A run
     that was killed and resumed takes the same next step as one that went on from the checkpoint.
     Under ``torchrun`` or ``accelerate launch`` the tasks of a step are divided among the processes;
     the figures of draws in the log are then the first process's.
@@ -105,12 +97,20 @@ class _Run:
         self.config = config
         self.checkpoint = out / "checkpoint"
         self.progress = Progress()
-        self._model, self._tokenizer = load_checkpoint(Path(config.start))
-        self._reference = load_checkpoint(Path(config.start))[0] if config.kl_weight else None
-        self._optimizer = _optimizer(self._model, config)
+        self._load(Path(config.start))
+        self._reference = _reference(config)
         kind = TurnLevel if method == "tl-grpo" else TrajectoryLevel
-        self._collector: Collector = kind(_share(config), source)
+        self._collector: Collector = kind(_share(config), source, self._trainee.language.prompt)
         out.mkdir(parents=True, exist_ok=True)
+
+    def _load(self, folder: Path) -> None:
+        """Weights of ``folder``, in place, and an optimizer for them."""
+        config = self.config
+        self._trainee = open_trainee(folder, config.lora, config.weights)
+        samplers.check(self._trainee, config)
+        self._model = self._trainee.model.to(distributed.device())
+        distributed.shard(self._model, config.fsdp)
+        self._optimizer = _optimizer(self._model, config)
 
     @property
     def finished(self) -> bool:
@@ -119,10 +119,9 @@ class _Run:
 
     def resume(self) -> None:
         folder = whole_checkpoint(self.checkpoint)
-        self._model, self._tokenizer = load_checkpoint(folder)
-        self._optimizer = _optimizer(self._model, self.config)
+        self._load(folder)
         state = torch.load(folder / "trainer.pt", weights_only=True)
-        self._optimizer.load_state_dict(state["optimizer"])
+        distributed.restore_optimizers(self._model, [self._optimizer], state["optimizer"])
         self.progress = Progress(**state["progress"])
         stored = folder / _COLLECTOR.format(distributed.rank())
         if stored.exists():
@@ -130,23 +129,21 @@ class _Run:
 
     def save(self) -> None:
         states = distributed.gathered(self._collector.state())
-        if distributed.rank() == 0:
-            save_checkpoint(
-                self.checkpoint,
-                self._model,
-                self._tokenizer,
-                self._optimizer,
-                self.progress,
-                {_COLLECTOR.format(i): state for i, state in enumerate(states) if state},
-            )
-        distributed.wait()
+        save_together(
+            self.checkpoint,
+            self._model,
+            self._trainee.language,
+            [self._optimizer],
+            self.progress,
+            {_COLLECTOR.format(i): state for i, state in enumerate(states) if state},
+        )
 
     def step(self, simulator: Simulator, extra: Sequence[Group]) -> dict[str, Any]:
         """One step; returns the line for the log."""
         began = time.monotonic()
         try:
             self._model.train(False)
-            with _Policy(self._model, self._tokenizer, self.config) as sampler:
+            with samplers.policy(self._trainee, self.config, self.progress.step) as sampler:
                 drawn = self._collector.collect(sampler, simulator, self.progress.step)
             collected = time.monotonic()
             self._model.train()
@@ -184,10 +181,18 @@ def _share(config: RlConfig) -> RlConfig:
     return config.model_copy(update=changes)
 
 
-def _optimizer(model: LlamaForCausalLM, config: RlConfig) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0
-    )
+def _reference(config: RlConfig) -> PreTrainedModel | None:
+    """The model that training starts from, once more, where the distance to it counts."""
+    if not config.kl_weight:
+        return None
+    model = open_trainee(Path(config.start), None, config.weights).model.to(distributed.device())
+    distributed.shard(model, config.fsdp.model_copy(update={"recompute": False}))
+    return model.eval()
+
+
+def _optimizer(model: PreTrainedModel, config: RlConfig) -> torch.optim.Optimizer:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.AdamW(trained, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
 
 
 def _drawn_figures(drawn: Collected) -> dict[str, Any]:
@@ -248,20 +253,3 @@ def _archive_path(folder: Path, name: str) -> Path:
             file=folder,
         )
     return path
-
-
-class _Policy:
-    """The weights as they are now, as a GGUF that llama.cpp draws from."""
-
-    def __init__(self, model: LlamaForCausalLM, tokenizer: Tokenizer, config: RlConfig) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="acs-policy-")
-        path = Path(self._folder.name) / "policy.gguf"
-        write_gguf(model, tokenizer, path, "f16", "policy")
-        self._sampler = BatchSampler(path, threads=config.threads)
-
-    def __enter__(self) -> BatchSampler:
-        return self._sampler
-
-    def __exit__(self, *_: object) -> None:
-        self._sampler.close()
-        self._folder.cleanup()

@@ -5,13 +5,12 @@ Render, parse, simulate and score are the app's own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from acs_assistant.domain import Decision, Evaluation, Measurement, Proposal, Task, Turn
-from acs_assistant.llm.batch import Sample
-from acs_assistant.llm.port import Sampling
+from acs_assistant.llm.port import Sample, Sampling
 from acs_assistant.prompting.grammar import grammar
 from acs_assistant.prompting.history import SHOWN, select
 from acs_assistant.prompting.parse import Reply, parse
@@ -65,6 +64,13 @@ class Attempt:
 
 
 History = tuple[Turn, ...]
+Render = Callable[[Task, Sequence[Turn]], str]
+"""What a model is shown of a task and the chosen turns (``language.Language.prompt``)."""
+
+
+def own_prompt(task: Task, turns: Sequence[Turn]) -> str:
+    """As the small model's chat template writes it."""
+    return chat_text(messages(task, turns), add_generation_prompt=True)
 
 
 def best(attempts: Sequence[Attempt]) -> Attempt:
@@ -79,6 +85,7 @@ def play_turn(
     simulator: Simulator,
     sampling: Sampling,
     count: int,
+    render: Render = own_prompt,
 ) -> list[list[Attempt]]:
     """Draws ``count`` responses for each task from its history and simulates every one.
 
@@ -88,7 +95,10 @@ def play_turn(
     Raises:
         ModelError: A task does not fit the context even without a history.
     """
-    prompts = [_prompt(t, h, sampler, sampling) for t, h in zip(tasks, histories, strict=True)]
+    prompts = [
+        _prompt(render(task, select(history, SHOWN)), bool(history), sampler, sampling)
+        for task, history in zip(tasks, histories, strict=True)
+    ]
     rows = [row for row, prompt in enumerate(prompts) if prompt]
     grammars = [grammar(tasks[row].circuit) for row in rows]
     groups = sampler.sample([prompts[row] for row in rows], count, sampling, grammars)
@@ -106,13 +116,10 @@ def play_turn(
     return played
 
 
-def _prompt(
-    task: Task, history: History, sampler: GroupSampler, sampling: Sampling
-) -> tuple[int, ...]:
-    """Empty when a whole answer would not fit behind the history."""
-    chat = messages(task, select(history, SHOWN))
-    tokens = tuple(sampler.tokens(chat_text(chat, add_generation_prompt=True)))
-    if history and sampler.context - len(tokens) < sampling.max_tokens:
+def _prompt(text: str, later: bool, sampler: GroupSampler, sampling: Sampling) -> tuple[int, ...]:
+    """Empty when a whole answer would not fit behind the history of a later turn."""
+    tokens = tuple(sampler.tokens(text))
+    if later and sampler.context - len(tokens) < sampling.max_tokens:
         return ()
     sampler.limit(tokens, sampling)
     return tokens

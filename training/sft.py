@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,16 +17,19 @@ import torch
 from rich.console import Console
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
-from transformers import LlamaForCausalLM
+from transformers import LlamaForCausalLM, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from acs_assistant.errors import ConfigError, StorageError
 from acs_assistant.library import load_circuit
-from acs_assistant.training.chat import Encoder, Example, chat_text
+from acs_assistant.training import distributed
+from acs_assistant.training.base import has_adapters, open_trainee
+from acs_assistant.training.chat import Example, chat_text
 from acs_assistant.training.config import SftConfig
 from acs_assistant.training.data import read_jsonl
-from acs_assistant.training.losses import learned_states, soft_cross_entropy
-from acs_assistant.training.model import new_model, value_neighbours
+from acs_assistant.training.language import Language, OwnLanguage
+from acs_assistant.training.losses import learned_logits, soft_cross_entropy
+from acs_assistant.training.model import new_model
 from acs_assistant.training.packing import batches
 from acs_assistant.training.tokenizer import load_tokenizer, train_tokenizer
 
@@ -49,73 +54,89 @@ def train_sft(config: SftConfig, out: Path, resume: bool = False) -> Path:
     A checkpoint is written beside and renamed, so a kill leaves the last one whole.
     """
     torch.set_num_threads(config.threads)
-    console = Console(stderr=True)
+    distributed.begin()
+    first = distributed.rank() == 0
+    if config.batches % distributed.processes():
+        raise ConfigError(
+            f"'batches' is {config.batches}, which {distributed.processes()} processes cannot "
+            "share evenly.",
+            hint=f"Make it a multiple of {distributed.processes()}.",
+        )
+    console = Console(stderr=True, quiet=not first)
     records = _records(Path(config.data))
     checkpoint = out / "checkpoint"
     source = checkpoint if resume else Path(config.start) if config.start else None
     if source is not None:
-        model, tokenizer = load_checkpoint(source)
+        trainee = open_trainee(source, config.lora, config.weights)
+        model, language = trainee.model, trainee.language
     else:
         tokenizer = _new_tokenizer(records, config)
-        model = new_model(config.model, tokenizer, config.seed)
+        model, language = new_model(config.model, tokenizer, config.seed), OwnLanguage(tokenizer)
+    model.to(distributed.device())
+    distributed.shard(model, config.fsdp)
     console.print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}M weights, "
                   f"{len(records)} sessions")  # fmt: skip
-    encoder = Encoder(tokenizer)
-    examples = [encoder.encode(record, config.results) for record in records]
+    examples = [e for record in records for e in language.examples(record, config.results)]
     del records
     optimizer = Optimizers(model, config)
     progress = Progress()
     if resume:
         state = torch.load(whole_checkpoint(checkpoint) / "trainer.pt", weights_only=True)
-        optimizer.load_state_dict(state["optimizer"])
+        distributed.restore_optimizers(model, optimizer.parts, state["optimizer"])
         progress = Progress(**state["progress"])
     out.mkdir(parents=True, exist_ok=True)
-    _loop(config, model, optimizer, tokenizer, examples, progress, out, console)
+    _loop(config, model, optimizer, language, examples, progress, out, console)
     return checkpoint
 
 
 def _loop(
     config: SftConfig,
-    model: LlamaForCausalLM,
+    model: PreTrainedModel,
     optimizer: Optimizers,
-    tokenizer: Tokenizer,
+    language: Language,
     examples: Sequence[Example],
     progress: Progress,
     out: Path,
     console: Console,
 ) -> None:
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-    columns, weights = value_neighbours(tokenizer, reach=4, spread=config.value_spread)
+    size = model.get_input_embeddings().weight.shape[0]
+    columns, weights = language.soft_targets(size, config.value_spread)
+    columns, weights = columns.to(model.device), weights.to(model.device)
     source = batches(examples, config.batch_tokens, config.seed + progress.step)
     before, began = progress.seconds, time.monotonic()
     saved = began
     model.train()
-    with (out / "metrics.jsonl").open("a", encoding="utf-8") as log:
-        while progress.seconds < config.seconds:
+    path = out / "metrics.jsonl" if distributed.rank() == 0 else Path(os.devnull)
+    with path.open("a", encoding="utf-8") as log:
+        while not distributed.agreed(progress.seconds >= config.seconds):
             rate = _rate(config, progress)
             optimizer.set_rate(rate)
             optimizer.zero_grad()
             now, learned = 0.0, 0
-            for batch in itertools.islice(source, config.batches):
-                with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-                    states, targets = learned_states(model, batch, dtype)
-                    logits = model.lm_head(states)
+            for batch in distributed.shared(itertools.islice(source, config.batches)):
+                with torch.autocast(
+                    model.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16
+                ):
+                    logits, targets = learned_logits(model, batch, dtype)
                 loss = soft_cross_entropy(logits, targets, columns, weights) / config.batches
                 loss.backward()  # type: ignore[no-untyped-call]
                 now += float(loss.detach())
                 learned += int(targets.numel())
+            distributed.sum_gradients(model)
+            now = distributed.total(now)
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimizer.step()
             progress.step += 1
-            progress.seconds = before + time.monotonic() - began
+            progress.seconds = distributed.first(before + time.monotonic() - began)
             ema = now if math.isnan(progress.loss) else 0.98 * progress.loss + 0.02 * now
             progress.loss = ema
             if progress.step % 20 == 0:
-                _report(log, console, config, progress, float(norm), rate, learned)
-            if time.monotonic() - saved > config.checkpoint_seconds:
-                save_checkpoint(out / "checkpoint", model, tokenizer, optimizer, progress)
+                _report(log, console, config, progress, distributed.number(norm), rate, learned)
+            if distributed.agreed(time.monotonic() - saved > config.checkpoint_seconds):
+                save_together(out / "checkpoint", model, language, optimizer.parts, progress)
                 saved = time.monotonic()
-    save_checkpoint(out / "checkpoint", model, tokenizer, optimizer, progress)
+    save_together(out / "checkpoint", model, language, optimizer.parts, progress)
 
 
 def _report(
@@ -150,10 +171,10 @@ def _rate(config: SftConfig, progress: Progress) -> float:
     return config.learning_rate * warm * cosine
 
 
-class Stateful(Protocol):
-    """What a checkpoint remembers of an optimizer."""
+class Writes(Protocol):
+    """A tokenizer, or all of a language."""
 
-    def state_dict(self) -> Any: ...
+    def save(self, path: str) -> None: ...
 
 
 class Optimizers:
@@ -162,13 +183,15 @@ class Optimizers:
     Muon's steps are scaled to the size of AdamW's (arXiv 2502.16982), so one rate serves both.
     """
 
-    def __init__(self, model: LlamaForCausalLM, config: SftConfig) -> None:
+    def __init__(self, model: PreTrainedModel, config: SftConfig) -> None:
         table = model.get_input_embeddings().weight
-        matrices = [p for p in model.parameters() if p.ndim >= 2 and p is not table]
-        vectors = [p for p in model.parameters() if p.ndim < 2]
-        muon = config.optimizer == "muon"
-        decayed = [table] if muon else [table, *matrices]
-        self._parts: list[torch.optim.Optimizer] = [
+        trained = [p for p in model.parameters() if p.requires_grad]
+        matrices = [p for p in trained if p.ndim >= 2 and p is not table]
+        vectors = [p for p in trained if p.ndim < 2]
+        tables = [table] if table.requires_grad else []
+        muon = config.optimizer == "muon" and not has_adapters(model)
+        decayed = tables if muon else [*tables, *matrices]
+        self.parts: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(
                 [
                     {"params": decayed, "weight_decay": config.weight_decay},
@@ -180,7 +203,7 @@ class Optimizers:
             )
         ]
         if muon:
-            self._parts.append(
+            self.parts.append(
                 torch.optim.Muon(
                     matrices,
                     lr=config.learning_rate,
@@ -190,24 +213,17 @@ class Optimizers:
             )
 
     def set_rate(self, rate: float) -> None:
-        for part in self._parts:
+        for part in self.parts:
             for group in part.param_groups:
                 group["lr"] = rate
 
     def zero_grad(self) -> None:
-        for part in self._parts:
+        for part in self.parts:
             part.zero_grad(set_to_none=True)
 
     def step(self) -> None:
-        for part in self._parts:
+        for part in self.parts:
             part.step()
-
-    def state_dict(self) -> list[dict[str, Any]]:
-        return [part.state_dict() for part in self._parts]
-
-    def load_state_dict(self, states: Sequence[dict[str, Any]]) -> None:
-        for part, state in zip(self._parts, states, strict=True):
-            part.load_state_dict(state)
 
 
 def _records(folder: Path) -> list[dict[str, Any]]:
@@ -234,24 +250,43 @@ def _new_tokenizer(records: Sequence[dict[str, Any]], config: SftConfig) -> Toke
     return train_tokenizer(corpus, list(names), config.model.merges)
 
 
-def save_checkpoint(
+def save_together(
     folder: Path,
-    model: LlamaForCausalLM,
-    tokenizer: Tokenizer,
-    optimizer: Stateful | None,
+    model: PreTrainedModel,
+    language: Writes,
+    parts: Sequence[torch.optim.Optimizer],
     progress: Progress,
     notes: Mapping[str, str] | None = None,
+) -> None:
+    """``save_checkpoint`` by the first of several processes; all of them call it."""
+    weights = distributed.whole_weights(model)
+    state = distributed.optimizer_state(model, parts)
+    if distributed.rank() == 0:
+        save_checkpoint(folder, model, language, state, progress, notes, weights)
+    distributed.wait()
+
+
+def save_checkpoint(
+    folder: Path,
+    model: PreTrainedModel,
+    language: Writes,
+    optimizer: Any,
+    progress: Progress,
+    notes: Mapping[str, str] | None = None,
+    weights: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
     """Writes weights, tokenizer and trainer state beside ``folder``, then swaps the folders.
 
     Args:
+        optimizer: Its state; None when there is nothing to go on with.
         notes: Further text files, by name.
+        weights: What to write for the model's weights, when they are not whole in it.
 
     Raises:
         StorageError: The disk is full or the folder cannot be written; the last one is whole.
     """
     try:
-        _save_checkpoint(folder, model, tokenizer, optimizer, progress, notes or {})
+        _save_checkpoint(folder, model, language, optimizer, progress, notes or {}, weights)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch raises RuntimeError
         raise StorageError(
             f"the checkpoint of step {progress.step} cannot be written: {error}",
@@ -262,17 +297,19 @@ def save_checkpoint(
 
 def _save_checkpoint(
     folder: Path,
-    model: LlamaForCausalLM,
-    tokenizer: Tokenizer,
-    optimizer: Stateful | None,
+    model: PreTrainedModel,
+    language: Writes,
+    optimizer: Any,
     progress: Progress,
     notes: Mapping[str, str],
+    weights: Mapping[str, torch.Tensor] | None,
 ) -> None:
     beside, old = folder.with_name(folder.name + ".part"), folder.with_name(folder.name + ".old")
     _remove(beside)
     beside.mkdir(parents=True)
-    model.save_pretrained(beside)
-    tokenizer.save(str(beside / "tokenizer.json"))
+    model.save_pretrained(beside, state_dict=weights)
+    model.config.save_pretrained(beside)  # adapters alone come without
+    language.save(str(beside / "tokenizer.json"))
     state: dict[str, Any] = {
         "progress": {
             "step": progress.step,
@@ -281,7 +318,7 @@ def _save_checkpoint(
         }
     }
     if optimizer is not None:
-        state["optimizer"] = optimizer.state_dict()
+        state["optimizer"] = optimizer
     torch.save(state, beside / "trainer.pt")
     for name, text in notes.items():
         (beside / name).write_text(text, encoding="utf-8")
@@ -319,6 +356,4 @@ def whole_checkpoint(folder: Path) -> Path:
 
 def _remove(folder: Path) -> None:
     if folder.exists():
-        for file in folder.iterdir():
-            file.unlink()
-        folder.rmdir()
+        shutil.rmtree(folder)

@@ -23,7 +23,15 @@ from acs_assistant.sim.port import Simulator
 from acs_assistant.training.advantages import group_advantages
 from acs_assistant.training.config import RlConfig
 from acs_assistant.training.policy import Group
-from acs_assistant.training.rollout import Attempt, GroupSampler, History, best, play_turn
+from acs_assistant.training.rollout import (
+    Attempt,
+    GroupSampler,
+    History,
+    Render,
+    best,
+    own_prompt,
+    play_turn,
+)
 
 
 class TaskSource(Protocol):
@@ -87,9 +95,10 @@ class _StoredSlot:
 class TurnLevel:
     """Collects turn-level groups, step by step."""
 
-    def __init__(self, config: RlConfig, source: TaskSource) -> None:
+    def __init__(self, config: RlConfig, source: TaskSource, render: Render = own_prompt) -> None:
         self._config = config
         self._source = source
+        self._render = render
         self._slots: list[_Slot] = []
 
     def collect(self, sampler: GroupSampler, simulator: Simulator, step: int) -> Collected:
@@ -104,6 +113,7 @@ class TurnLevel:
             simulator,
             sampling_of(config, config.seed * 10000 + step),
             config.group,
+            self._render,
         )
         groups = [turn_group(attempts, config.normalise) for attempts in played if attempts]
         drawn = collected(groups, [attempt for attempts in played for attempt in attempts])
@@ -155,7 +165,8 @@ def turn_group(attempts: Sequence[Attempt], normalise: bool) -> Group:
     """Attempts from one history, each worth its reward against the others."""
     rewards = np.array([[attempt.reward for attempt in attempts]])
     responses = tuple(attempt.sample.tokens for attempt in attempts)
-    return Group(attempts[0].prompt, responses, group_advantages(rewards, normalise)[0])
+    drawn = tuple(attempt.sample.log_probabilities for attempt in attempts)
+    return Group(attempts[0].prompt, responses, group_advantages(rewards, normalise)[0], drawn)
 
 
 def collected(groups: list[Group], attempts: Sequence[Attempt]) -> Collected:

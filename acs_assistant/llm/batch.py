@@ -24,6 +24,7 @@ from acs_assistant.cancel import CancelledError, CancelToken
 from acs_assistant.errors import ModelError
 from acs_assistant.llm.decoding import Context, Grammar, Sampler
 from acs_assistant.llm.native import Interrupt, Weights
+from acs_assistant.llm.port import Sample as Sample
 from acs_assistant.llm.port import Sampling
 from acs_assistant.llm.prefix_cache import PrefixCache, Tokens, shared_tokens
 
@@ -35,21 +36,6 @@ _WIDEST_GROUP: Final = 64
 _MOST_LANES: Final = 8
 _WORTH_RESTORING: Final = 32
 _NOTHING: Final[Tokens] = np.zeros(0, np.int32)
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One drawn text.
-
-    Attributes:
-        tokens: Ids as drawn, the end token included when the model ended the text itself.
-        text: Their text without the end token.
-        finish: "stop" or "length".
-    """
-
-    tokens: tuple[int, ...]
-    text: str
-    finish: str
 
 
 @dataclass(slots=True)

@@ -78,8 +78,16 @@ class ChatTemplate:
         except jinja2.TemplateError as error:
             raise self._error(error) from error
 
-    def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> str:
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]],
+        answer: bool = True,
+    ) -> str:
         """The prompt, up to and including the header of the assistant's next message.
+
+        Args:
+            answer: False leaves that header out: the conversation as it stands.
 
         Raises:
             ModelError: The template fails on these messages.
@@ -91,7 +99,7 @@ class ChatTemplate:
             text = self._template.render(
                 messages=plain,
                 tools=[dict(tool) for tool in tools] or None,
-                add_generation_prompt=True,
+                add_generation_prompt=answer,
                 **self._constants,
             )
         except (jinja2.TemplateError, TypeError, ValueError, OverflowError) as error:

@@ -51,6 +51,23 @@ class Completion:
     finish: str  # "stop", "length" or "cancelled"
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One drawn text, as training needs it.
+
+    Attributes:
+        tokens: Ids as drawn, the end token included when the model ended the text itself.
+        text: Their text without the end token.
+        finish: "stop" or "length".
+        log_probabilities: Of each token, where what drew it says so; else empty.
+    """
+
+    tokens: tuple[int, ...]
+    text: str
+    finish: str
+    log_probabilities: tuple[float, ...] = ()
+
+
 class LanguageModel(Protocol):
     """A chat model.
 

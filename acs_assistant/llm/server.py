@@ -15,7 +15,8 @@ import socket
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -27,6 +28,23 @@ API_KEY_VARIABLE: Final = "ACS_ASSISTANT_API_KEY"
 _PARALLEL: Final = 4
 _CONNECT_TIMEOUT: Final = 10.0
 _ERROR_LIMIT: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A continuation of token ids.
+
+    Attributes:
+        text: Without the end token.
+        tokens: Ids, the end token included; empty where the server does not tell them.
+        log_probabilities: One per token; empty where the server does not tell them.
+        finish: "stop" or "length".
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    log_probabilities: tuple[float, ...]
+    finish: str
 
 
 class ServerModel:
@@ -113,6 +131,61 @@ class ServerModel:
                 for index in missing
             ]
         return completions + [single.result()[0] for single in singles]
+
+    def draw(
+        self, prompt: Sequence[int], count: int, sampling: Sampling, model: str = ""
+    ) -> list[Drawn]:
+        """Draws ``count`` continuations of token ids, with what the server tells of them.
+
+        Args:
+            model: A name that the server knows, of an adapter say; the model's own by default.
+
+        Raises:
+            ModelError: The server does not answer, refuses, or gives fewer than asked for.
+        """
+        body: dict[str, Any] = {
+            "model": model or self._info.name,
+            "prompt": list(prompt),
+            "n": count,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "max_tokens": sampling.max_tokens,
+            "seed": sampling.seed,
+            "logprobs": 1,
+            "skip_special_tokens": False,
+            "return_token_ids": True,
+        }
+        if sampling.top_k > 0:
+            body["top_k"] = sampling.top_k
+        with self._request("POST", "/completions", body, None) as response:
+            choices = self._json(response).get("choices") or []
+        if len(choices) < count:
+            raise ModelError(
+                f"the server at {self._address} gave {len(choices)} of {count} texts.",
+                hint="Rollouts need a server that takes n > 1, such as vLLM.",
+            )
+        return [_drawn(choice) for choice in choices[:count]]
+
+    def load_adapter(self, name: str, folder: Path) -> None:
+        """Has vLLM load low-rank adapters from a folder that it can read.
+
+        Raises:
+            ModelError: It refuses; it may have to be told that adapters come at run time.
+        """
+        body = {"lora_name": name, "lora_path": str(folder)}
+        try:
+            with self._request("POST", "/load_lora_adapter", body, None) as response:
+                response.read()
+        except _RefusedError as error:
+            raise ModelError(
+                error.message,
+                hint="Start vLLM with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, --enable-lora and a "
+                "--max-lora-rank that is enough.",
+            ) from error
+
+    def unload_adapter(self, name: str) -> None:
+        with self._request("POST", "/unload_lora_adapter", {"lora_name": name}, None) as response:
+            response.read()
 
     def close(self) -> None:
         """Nothing is held open between calls."""
@@ -299,6 +372,18 @@ class ServerModel:
             f"no answer from the server at {self._address}: {error or type(error).__name__}",
             hint="Start the server, or check host, port and http/https.",
         )
+
+
+def _drawn(choice: Mapping[str, Any]) -> Drawn:
+    told = choice.get("logprobs") or {}
+    return Drawn(
+        text=str(choice.get("text") or ""),
+        tokens=tuple(int(token) for token in choice.get("token_ids") or ()),
+        log_probabilities=tuple(
+            float(value) for value in told.get("token_logprobs") or () if value is not None
+        ),
+        finish="length" if choice.get("finish_reason") == "length" else "stop",
+    )
 
 
 class _RefusedError(ModelError):

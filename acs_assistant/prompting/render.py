@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from acs_assistant.domain import (
@@ -58,10 +58,12 @@ def messages(task: Task, turns: Sequence[Turn] = ()) -> list[Message]:
 
 def tools(circuit: Circuit) -> list[dict[str, Any]]:
     """The one tool, as a JSON schema for models that read it."""
-    properties = {
-        p.name: {"type": "string", "description": f"{p.role}, {_bounds(p)}"}
-        for p in circuit.parameters
-    }
+    return tool_schema({p.name: f"{p.role}, {_bounds(p)}" for p in circuit.parameters})
+
+
+def tool_schema(descriptions: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The tool for parameters with these descriptions."""
+    properties = {name: {"type": "string", "description": d} for name, d in descriptions.items()}
     return [
         {
             "type": "function",
