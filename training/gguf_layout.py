@@ -44,8 +44,8 @@ def converted(what: str) -> str:
     """How a model that our writer does not know becomes a GGUF."""
     return (
         f"{what}. llama.cpp's own script knows more: write the merged weights with "
-        "`acs-assistant train export CHECKPOINT --merged DIR`, then in a copy of llama.cpp run "
-        "`python convert_hf_to_gguf.py DIR --outfile FILE.gguf` and "
+        "`acs-assistant train export CHECKPOINT --merged --out DIR`, then in a copy of llama.cpp "
+        "run `python convert_hf_to_gguf.py DIR --outfile FILE.gguf` and "
         "`llama-quantize FILE.gguf OUT.gguf Q4_K_M`."
     )
 

@@ -11,16 +11,23 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from acs_assistant.errors import ConfigError, ModelError
+from acs_assistant.llm.chat_template import ChatTemplate
 from acs_assistant.llm.port import Sample, Sampling
 from acs_assistant.llm.server import Drawn, ServerModel
+from acs_assistant.prompting.render import messages, tools
 from acs_assistant.training import distributed
 from acs_assistant.training.base import Trainee, has_adapters
 from acs_assistant.training.config import RlConfig
-from acs_assistant.training.rollout import GroupSampler
+from acs_assistant.training.rollout import GroupSampler, Render, own_prompt
+from acs_assistant.training.tokenizer import CHAT_TEMPLATE
+
+if TYPE_CHECKING:
+    from acs_assistant.llm.batch import BatchSampler
 
 _SHORTEST_ANSWER = 32
 _REQUESTS = 32
@@ -49,6 +56,21 @@ def policy(trainee: Trainee, config: RlConfig, step: int) -> Iterator[GroupSampl
             write_gguf(trainee.model, trainee.language, path, "f16", "policy")
             with BatchSampler(path, threads=config.threads) as sampler:
                 yield sampler
+
+
+def prompt_of(sampler: BatchSampler) -> Render:
+    """How a GGUF is asked: as the small model is, or by the chat template that it carries."""
+    weights = sampler.weights
+    if weights.chat_template == CHAT_TEMPLATE:
+        return own_prompt
+    template = ChatTemplate(
+        weights.chat_template,
+        bos_text=weights.bos_text,
+        eos_text=weights.eos_text,
+        control_texts=weights.control_texts,
+        name=weights.path.name,
+    )
+    return lambda task, turns: template.render(messages(task, turns), tools(task.circuit))
 
 
 def check(trainee: Trainee, config: RlConfig) -> None:

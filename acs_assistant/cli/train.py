@@ -218,6 +218,7 @@ def evaluate(
     card = show_model(model)
     from acs_assistant.llm.batch import BatchSampler
     from acs_assistant.training.evaluate import evaluate as play
+    from acs_assistant.training.samplers import prompt_of
 
     simulator = make_simulator()
     try:
@@ -230,6 +231,7 @@ def evaluate(
                 temperature=temperature,
                 independent=independent,
                 seed=seed,
+                render=prompt_of(sampler),
                 progress=lambda turn, left: progress(f"turn {turn}: {left} tasks left"),
             )
     finally:
@@ -256,12 +258,24 @@ def _report_table(report: Report) -> str:
 
 @train.command()
 @click.argument("checkpoint", type=_FOLDER)
-@click.option("--quantize", type=click.Choice(["f16", "q8_0"]), default="q8_0", show_default=True)
-@click.option("--out", type=_FILE, required=True, metavar="FILE.gguf")
+@click.option("--quantize", type=click.Choice(["f16", "bf16", "q8_0", "q4_k_m"]), default="q8_0",
+              show_default=True)  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE.gguf",
+              help="The file to write; with --merged a folder.")  # fmt: skip
 @click.option("--name", default="", help="Name of the model in the file; its stem by default.")
 @click.option("--description", default="", help="One line about the model.")
+@click.option("--adapter", is_flag=True,
+              help="Only the low-rank adapters, for llama.cpp's --lora.")  # fmt: skip
+@click.option("--merged", is_flag=True,
+              help="A Hugging Face folder, adapters merged, for other programs.")  # fmt: skip
 def export(
-    checkpoint: Path, quantize: Literal["f16", "q8_0"], out: Path, name: str, description: str
+    checkpoint: Path,
+    quantize: Literal["f16", "bf16", "q8_0", "q4_k_m"],
+    out: Path,
+    name: str,
+    description: str,
+    adapter: bool,
+    merged: bool,
 ) -> None:
     """Write CHECKPOINT as a GGUF that the app runs."""
     _require_extra()
@@ -271,9 +285,18 @@ def export(
             hint="Give the folder 'checkpoint' inside the output folder of a training run.",
             file=checkpoint,
         )
-    from acs_assistant.training.export_gguf import export_gguf
+    if adapter and merged:
+        raise InputError("--adapter and --merged exclude each other.", hint="Leave one out.")
+    from acs_assistant.training import export_gguf
 
-    written = export_gguf(checkpoint, out, quantize, name or out.stem, description)
+    if merged:
+        say(f"Written: {export_gguf.export_merged(checkpoint, out)}")
+        return
+    name = name or out.stem
+    if adapter:
+        written = export_gguf.export_adapter(checkpoint, out, name)
+    else:
+        written = export_gguf.export_gguf(checkpoint, out, quantize, name, description)
     say(f"Written: {written} ({written.stat().st_size / 1e6:.1f} MB)")
 
 

@@ -13,7 +13,9 @@ import torch
 from acs_assistant.domain import Task, Turn
 from acs_assistant.errors import ConfigError, InputError
 from acs_assistant.library import load_circuit
+from acs_assistant.llm.batch import BatchSampler
 from acs_assistant.llm.chat_template import ChatTemplate
+from acs_assistant.llm.gguf_file import read_header
 from acs_assistant.prompting.parse import parse
 from acs_assistant.prompting.render import messages, tools
 from acs_assistant.training.base import has_adapters, merged_weights, open_trainee
@@ -30,6 +32,7 @@ from acs_assistant.training.language import TemplateLanguage, tools_of
 from acs_assistant.training.losses import learned_logits, learned_states
 from acs_assistant.training.packing import pack
 from acs_assistant.training.rl import train_rl
+from acs_assistant.training.samplers import prompt_of
 from acs_assistant.training.sft import train_sft
 from tests.training import foreign, toy
 from tests.training.toy import CIRCUIT, TASK, Formula, OneTask
@@ -290,3 +293,32 @@ def test_a_tokenizer_that_llama_cpp_cuts_otherwise_is_refused(qwen: Path) -> Non
     inner.pre_tokenizer = pre_tokenizers.Whitespace()
     with pytest.raises(ConfigError, match="tokenizer"):
         check_known(trainee.model, trainee.language)
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [("bf16", 0.05), ("q8_0", 0.2), ("q4_k_m", 1.5)])
+def test_every_quantization_says_nearly_what_torch_says(
+    tmp_path: Path, kind: Any, tolerance: float
+) -> None:
+    base = foreign.save(
+        tmp_path / "base", "qwen3", hidden_size=256, intermediate_size=256, head_dim=64
+    )
+    with torch.no_grad():
+        model = open_trainee(base).model.eval()
+        ours = model(torch.tensor([list(range(5, 60))])).logits[0, -1].numpy()
+    path = export_gguf(base, tmp_path / "a.gguf", kind, "a", "")
+    found, _ = logits_of(path, list(range(5, 60)))
+    scale = float(ours.std())
+    assert 0 < np.abs(found - ours).max() < tolerance * scale
+    assert kind.startswith(read_header(path).quantization.lower())
+
+
+def test_what_does_not_fit_into_blocks_is_refused(qwen: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"Q4_K_M packs 256.*rows of 64") as caught:
+        export_gguf(qwen, tmp_path / "a.gguf", "q4_k_m", "a", "")
+    assert "q8_0" in caught.value.hint and not list(tmp_path.iterdir())
+
+
+def test_a_foreign_gguf_is_asked_by_its_own_template(qwen: Path, tmp_path: Path) -> None:
+    with BatchSampler(export_gguf(qwen, tmp_path / "a.gguf", "f16", "a", "")) as sampler:
+        asked = prompt_of(sampler)(TASK, [toy.turn(1, 30e-6)])
+    assert asked == open_trainee(qwen).language.prompt(TASK, [toy.turn(1, 30e-6)])
