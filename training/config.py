@@ -36,7 +36,12 @@ class DataConfig(_Section):
     local: int = Field(default=8000, description="perturbations of the best sizings, per circuit")
     rounds: int = Field(default=2, description="rounds of solve, simulate and refit")
     tasks: int = Field(default=12000, description="spec sets solved per round and circuit")
-    warm_up: int = Field(default=0, description="bare calls per circuit, by the surrogate")
+    sketches: int = Field(
+        default=0, description="spec sets per circuit that the surrogate answers, sizes only"
+    )
+    observations: int = Field(
+        default=0, description="sizings per circuit of which only what follows is learned"
+    )
     seed: int = 1
 
 
@@ -76,6 +81,7 @@ class SftConfig(_Section):
         default="f32", description="how the weights of a Hugging Face model are held"
     )
     seconds: float = Field(default=2400, description="wall-clock budget; the schedule ends there")
+    steps: int = Field(default=0, ge=0, description="steps at most; 0: as many as time allows")
     results: bool = Field(
         default=False, description="also predict what the simulator answers, to learn the circuit"
     )
@@ -84,7 +90,10 @@ class SftConfig(_Section):
     )
     batches: int = Field(default=1, ge=1, description="batches per step")
     batch_tokens: int = Field(default=3072, description="padded tokens per batch")
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
+    table_rate: float = Field(
+        default=4e-3, description="learning rate of the small model's embeddings and norms"
+    )
     final_rate: float = Field(
         default=0.05, description="last learning rate as a share of the first"
     )

@@ -131,6 +131,7 @@ def shard(model: PreTrainedModel, table: FsdpTable) -> None:
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)  # gloo has no other
 
 
 def sharded(model: nn.Module) -> bool:

@@ -29,7 +29,7 @@ from acs_assistant.training.config import SftConfig
 from acs_assistant.training.data import read_jsonl
 from acs_assistant.training.language import Language, OwnLanguage
 from acs_assistant.training.losses import learned_logits, soft_cross_entropy
-from acs_assistant.training.model import new_model
+from acs_assistant.training.model import OrderedTable, new_model
 from acs_assistant.training.packing import batches
 from acs_assistant.training.tokenizer import load_tokenizer, train_tokenizer
 
@@ -78,7 +78,7 @@ def train_sft(config: SftConfig, out: Path, resume: bool = False) -> Path:
                   f"{len(records)} sessions")  # fmt: skip
     examples = [e for record in records for e in language.examples(record, config.results)]
     del records
-    optimizer = Optimizers(model, config)
+    optimizer = Optimizers(model, language, config)
     progress = Progress()
     if resume:
         state = torch.load(whole_checkpoint(checkpoint) / "trainer.pt", weights_only=True)
@@ -109,9 +109,9 @@ def _loop(
     model.train()
     path = out / "metrics.jsonl" if distributed.rank() == 0 else Path(os.devnull)
     with path.open("a", encoding="utf-8") as log:
-        while not distributed.agreed(progress.seconds >= config.seconds):
-            rate = _rate(config, progress)
-            optimizer.set_rate(rate)
+        while not distributed.agreed(_spent(config, progress) >= 1.0):
+            share = _share_of_rate(config, progress)
+            optimizer.set_share(share)
             optimizer.zero_grad()
             now, learned = 0.0, 0
             for batch in distributed.shared(itertools.islice(source, config.batches)):
@@ -131,8 +131,8 @@ def _loop(
             progress.seconds = distributed.first(before + time.monotonic() - began)
             ema = now if math.isnan(progress.loss) else 0.98 * progress.loss + 0.02 * now
             progress.loss = ema
-            if progress.step % 20 == 0:
-                _report(log, console, config, progress, distributed.number(norm), rate, learned)
+            if progress.step % 20 == 0 or progress.step == config.steps:
+                _report(log, console, config, progress, distributed.number(norm), share, learned)
             if distributed.agreed(time.monotonic() - saved > config.checkpoint_seconds):
                 save_together(out / "checkpoint", model, language, optimizer.parts, progress)
                 saved = time.monotonic()
@@ -145,9 +145,10 @@ def _report(
     config: SftConfig,
     progress: Progress,
     norm: float,
-    rate: float,
+    share: float,
     learned: int,
 ) -> None:
+    rate = config.learning_rate * share
     line = {
         "step": progress.step,
         "seconds": round(progress.seconds, 1),
@@ -164,11 +165,18 @@ def _report(
     )
 
 
-def _rate(config: SftConfig, progress: Progress) -> float:
+def _spent(config: SftConfig, progress: Progress) -> float:
+    """Share of the budget that is gone, of time or of steps."""
+    steps = progress.step / config.steps if config.steps else 0.0
+    return max(progress.seconds / config.seconds if config.seconds else 1.0, steps)
+
+
+def _share_of_rate(config: SftConfig, progress: Progress) -> float:
     warm = min(1.0, (progress.step + 1) / config.warmup_steps)
-    spent = min(1.0, progress.seconds / config.seconds)
-    cosine = config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * spent))
-    return config.learning_rate * warm * cosine
+    spent = min(1.0, _spent(config, progress))
+    return warm * (
+        config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * spent))
+    )
 
 
 class Writes(Protocol):
@@ -180,50 +188,52 @@ class Writes(Protocol):
 class Optimizers:
     """AdamW, and beside it Muon (Jordan 2024) on the hidden matrices where it is asked for.
 
-    Muon's steps are scaled to the size of AdamW's (arXiv 2502.16982), so one rate serves both.
+    Muon's steps are scaled to the size of AdamW's (arXiv 2502.16982), so rates are comparable. The
+    small model's values are trained as one map (``OrderedTable``), others' embeddings as they are.
     """
 
-    def __init__(self, model: PreTrainedModel, config: SftConfig) -> None:
+    def __init__(self, model: PreTrainedModel, language: Language, config: SftConfig) -> None:
         table = model.get_input_embeddings().weight
         trained = [p for p in model.parameters() if p.requires_grad]
         matrices = [p for p in trained if p.ndim >= 2 and p is not table]
         vectors = [p for p in trained if p.ndim < 2]
-        tables = [table] if table.requires_grad else []
+        self._ordered, tables = None, [table] if table.requires_grad else []
+        rate = config.learning_rate
+        if tables and isinstance(language, OwnLanguage) and not distributed.sharded(model):
+            self._ordered = OrderedTable(table, language.tokenizer)
+            tables, rate = [self._ordered.words, self._ordered.map], config.table_rate
+        groups = [
+            {"params": tables, "lr": rate, "weight_decay": 0.0},
+            {"params": vectors, "lr": rate, "weight_decay": 0.0},
+        ]
         muon = config.optimizer == "muon" and not has_adapters(model)
-        decayed = tables if muon else [*tables, *matrices]
+        decayed = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+        if not muon:
+            groups.append({"params": matrices, **decayed})
         self.parts: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(
-                [
-                    {"params": decayed, "weight_decay": config.weight_decay},
-                    {"params": vectors, "weight_decay": 0.0},
-                ],
-                lr=config.learning_rate,
-                betas=(0.9, 0.95),
-                fused=True,
-            )
+            torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)
         ]
         if muon:
-            self.parts.append(
-                torch.optim.Muon(
-                    matrices,
-                    lr=config.learning_rate,
-                    weight_decay=config.weight_decay,
-                    adjust_lr_fn="match_rms_adamw",
-                )
-            )
+            self.parts.append(torch.optim.Muon(matrices, **decayed, adjust_lr_fn="match_rms_adamw"))
+        self._rates = [[group["lr"] for group in part.param_groups] for part in self.parts]
 
-    def set_rate(self, rate: float) -> None:
-        for part in self.parts:
-            for group in part.param_groups:
-                group["lr"] = rate
+    def set_share(self, share: float) -> None:
+        """Sets every learning rate to a share of its highest."""
+        for part, rates in zip(self.parts, self._rates, strict=True):
+            for group, rate in zip(part.param_groups, rates, strict=True):
+                group["lr"] = rate * share
 
     def zero_grad(self) -> None:
         for part in self.parts:
             part.zero_grad(set_to_none=True)
 
     def step(self) -> None:
+        if self._ordered is not None:
+            self._ordered.take_gradient()
         for part in self.parts:
             part.step()
+        if self._ordered is not None:
+            self._ordered.write()
 
 
 def _records(folder: Path) -> list[dict[str, Any]]:
