@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -126,7 +126,10 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One element line. ``model`` is the subcircuit's name for an instance."""
+    """One element line. ``model`` is the subcircuit's name for an instance.
+
+    ``guard`` is the condition of the ``.if`` cards around it, None without one.
+    """
 
     kind: str
     name: str
@@ -136,6 +139,7 @@ class Element:
     references: tuple[str, ...] = ()
     tail: tuple[Text, ...] = ()
     parameters: tuple[tuple[str, Expression], ...] = ()
+    guard: Expression | None = None
 
 
 @dataclass(slots=True)
@@ -146,11 +150,13 @@ class ModelBin:
         line: The whole logical line.
         local: Parameters of the subcircuit around it.
         edges: lmin, lmax, wmin, wmax in metres; zeros when the model is not binned.
+        guard: The condition of the ``.if`` cards around it; such models stand last in a list.
     """
 
     line: Line
     local: frozenset[str]
     edges: tuple[float, float, float, float]
+    guard: Expression | None = None
     _parsed: _Model | None = None
     _folded: dict[tuple[int, str], str] = field(default_factory=dict)
 
@@ -271,7 +277,7 @@ def compile_cell(scope: Scope, *, library: bool = False) -> Cell:
     for inner in cell.subckts.values():
         inner.parent = cell
     cell.elements = [compile_element(line) for line in scope.cards]
-    for name, line in scope.models.items():
+    for name, line in (*scope.models.items(), *scope.choices):
         cell.models.setdefault(model_base(name), []).append(compile_model(line, local))
     return cell
 
@@ -311,7 +317,7 @@ def compile_model(line: Line, local: frozenset[str]) -> ModelBin:
     """Reads the bin's edges of a ``.model`` line; the rest waits until it is used."""
     found = {name: _number(value) for name, value in _EDGES.findall(line.text)}
     edges = tuple(found.get(name, 0.0) for name in _EDGE_NAMES)
-    return ModelBin(line, local, edges)  # type: ignore[arg-type]
+    return ModelBin(line, local, edges, _guard(line))  # type: ignore[arg-type]
 
 
 def model_base(name: str) -> str:
@@ -353,6 +359,15 @@ def compile_element(line: Line) -> Element:
     Raises:
         CircuitError: It has too few nodes, or a kind that is not allowed.
     """
+    element = _element(line)
+    return replace(element, guard=_guard(line)) if line.guard else element
+
+
+def _guard(line: Line) -> Expression | None:
+    return _expression(line.guard, line) if line.guard else None
+
+
+def _element(line: Line) -> Element:
     words = split_words(line.text)
     name, rest = words[0], words[1:]
     kind = name[0]

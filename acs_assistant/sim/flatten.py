@@ -206,6 +206,8 @@ class _Expansion:
         if len(instance) > _MAX_DEPTH:
             raise DeckError("subcircuits contain each other without end")
         for element in cell.elements:
+            if element.guard is not None and not self._holds(element.guard, env, element):
+                continue
             nodes = [
                 ports.get(node) or (node if node in self.nets or not prefix else f"{prefix}{node}")
                 for node in element.nodes
@@ -217,6 +219,13 @@ class _Expansion:
                     self._element(cell, element, env, nodes, prefix, instance, multiple, ports)
             except ExpressionError as error:
                 raise DeckError(f"{_where(element.line)}: {error}") from None
+
+    def _holds(self, guard: Expression, env: Mapping[str, float], element: Element) -> bool:
+        """What the ``.if`` cards around a line say for this instance."""
+        try:
+            return bool(guard(env, self.shared))
+        except ExpressionError as error:
+            raise DeckError(f"{_where(element.line)}: .if: {error}") from None
 
     def _instance(
         self,
@@ -299,7 +308,9 @@ class _Expansion:
     ) -> tuple[str, str]:
         """The name of the model line for this instance, and the model's kind."""
         bins = cell.models.get(element.model) or self._outer_model(cell, element.model)
-        if bins is None:
+        if bins and bins[-1].guard is not None:
+            bins = [b for b in bins if b.guard is None or self._holds(b.guard, env, element)]
+        if not bins:
             raise DeckError(f"{_where(element.line)}: there is no model '{element.model}'")
         binned = len(bins) > 1 or bins[0].binned
         chosen = self._bin(element, bins, values) if binned else bins[0]

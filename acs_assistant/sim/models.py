@@ -95,6 +95,7 @@ def build_index(library: Path, corner: str, folder: Path) -> Path:
         whole = {
             "parameters": netlist.top.parameters,
             "models": {k: v.text for k, v in netlist.top.models.items()},
+            "choices": [[name, line.text, line.guard] for name, line in netlist.top.choices],
             "cells": names,
             "scale": _scale(netlist.dots),
             "files": {str(file): _stamp(file) for file in files},
@@ -138,18 +139,25 @@ def _scale(dots: Iterable[Line]) -> float:
 
 
 def _packed(scope: Scope) -> dict[str, Any]:
+    choices = [[name, line.text, line.guard] for name, line in scope.choices]
     return {
         "name": scope.name,
         "ports": scope.ports,
         "header": scope.header,
         "parameters": scope.parameters,
-        "cards": [line.text for line in scope.cards],
+        "cards": [_card(line) for line in scope.cards],
         "models": [
             [name, *compile_model(line, frozenset()).edges, line.text]
             for name, line in scope.models.items()
         ],
         "subckts": [_packed(inner) for inner in scope.subckts.values()],
+        **({"choices": choices} if choices else {}),
     }
+
+
+def _card(line: Line) -> str | list[str]:
+    """An element line, with its condition if it has one."""
+    return [line.text, line.guard] if line.guard else line.text
 
 
 class Library:
@@ -173,6 +181,7 @@ class Library:
         raw = json.loads((folder / "globals.json").read_text())
         self._digests: dict[str, str] = raw["cells"]
         self._raw_models: dict[str, str] = raw["models"]
+        self._raw_choices: list[list[str]] = raw.get("choices", [])
         self._models: dict[str, list[ModelBin]] = {}
         self._cells: dict[str, Cell] = {} if cells is None else cells
         self._scale = float(raw["scale"])
@@ -204,8 +213,9 @@ class Library:
 
     def model(self, name: str) -> list[ModelBin] | None:
         if not self._models:
-            for full, text in self._raw_models.items():
-                line = Line(text, "device models", 0)
+            every = [(full, text, "") for full, text in self._raw_models.items()]
+            for full, text, guard in (*every, *self._raw_choices):
+                line = Line(text, "device models", 0, guard)
                 entry = compile_model(line, frozenset())
                 self._models.setdefault(model_base(full), []).append(entry)
         return self._models.get(name)
@@ -261,12 +271,18 @@ def _unpacked(raw: Mapping[str, Any]) -> Cell:
     name = str(raw["name"])
     origin = Line("", name, 0)
     scope = Scope(name, tuple(raw["ports"]), raw["header"], raw["parameters"], origin=origin)
-    scope.cards = [Line(text, name, 0) for text in raw["cards"]]
+    scope.cards = [
+        Line(card, name, 0) if isinstance(card, str) else Line(card[0], name, 0, card[1])
+        for card in raw["cards"]
+    ]
     cell = compile_cell(scope, library=True)
     local = frozenset({*scope.header, *scope.parameters})
     for full, lmin, lmax, wmin, wmax, text in raw["models"]:
         entry = ModelBin(Line(text, name, 0), local, (lmin, lmax, wmin, wmax))
         cell.models.setdefault(model_base(full), []).append(entry)
+    for full, text, guard in raw.get("choices", ()):
+        choice = compile_model(Line(text, name, 0, guard), local)
+        cell.models.setdefault(model_base(full), []).append(choice)
     for packed in raw["subckts"]:
         inner = _unpacked(packed)
         inner.parent = cell

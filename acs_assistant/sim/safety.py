@@ -49,7 +49,7 @@ def check_lines(lines: list[Line]) -> None:
         first = words[0].lower()
         if first in _REFUSED_CARDS:
             raise _refusal(line, first, "Remove it: only analyses and .meas lines are run.")
-        if first.startswith(".") and first not in _ALLOWED_CARDS:
+        if first.startswith(".") and first.partition("(")[0] not in _ALLOWED_CARDS:
             raise _refusal(line, first, "It is not a card that the simulator runs.")
         if first == "a" or (first[0] == "a" and not first.startswith(".")):
             raise _refusal(line, first, "Code models (A elements) can open files.")

@@ -6,22 +6,30 @@ Nothing is evaluated here. Everything is lower case except file names and titles
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from acs_assistant.errors import CircuitError
+from acs_assistant.sim.functions import Function, read_function, write_out
 
 _ASSIGNMENT = re.compile(r"\s*([a-z_][\w.]*)\s*=\s*")
 _FILE_CARDS = (".include", ".inc", ".lib")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One logical line: continuations joined, comments gone, lower case."""
+    """One logical line: continuations joined, comments gone, lower case.
+
+    Attributes:
+        guard: What must hold for the line to count, from the ``.if`` cards around it.
+    """
 
     text: str
     file: str
     number: int
+    guard: str = ""
 
     def error(self, message: str, hint: str = "") -> CircuitError:
         return CircuitError(message, hint=hint, file=self.file, line=self.number)
@@ -36,6 +44,8 @@ class Scope:
         parameters: ``.param`` lines inside, in order.
         cards: Element lines, in order.
         models: ``.model`` lines by name.
+        choices: ``.model`` lines inside ``.if``, which may share a name.
+        functions: ``.func`` lines, by name.
     """
 
     name: str
@@ -44,6 +54,8 @@ class Scope:
     parameters: dict[str, str] = field(default_factory=dict)
     cards: list[Line] = field(default_factory=list)
     models: dict[str, Line] = field(default_factory=dict)
+    choices: list[tuple[str, Line]] = field(default_factory=list)
+    functions: dict[str, Function] = field(default_factory=dict)
     subckts: dict[str, Scope] = field(default_factory=dict)
     parent: Scope | None = None
     origin: Line | None = None
@@ -225,8 +237,12 @@ def parse(lines: Iterable[Line], include: Includer) -> Netlist:
     dots: list[Line] = []
     nets: set[str] = {"0", "gnd"}
     scope = top
-    for line in _expand(lines, include, 0):
-        first, _, rest = line.text.partition(" ")
+    conditions = _Conditions()
+    for raw in _expand(lines, include, 0):
+        first, _, rest = raw.text.partition(" ")
+        if conditions.take(raw):
+            continue
+        line = conditions.guarded(raw, first)
         if not first.startswith("."):
             scope.cards.append(line)
         elif first in (".subckt", ".macro"):
@@ -237,11 +253,17 @@ def parse(lines: Iterable[Line], include: Includer) -> Netlist:
             scope = scope.parent
         elif first in (".param", ".parameter", ".csparam"):
             scope.parameters.update(split_parameters(rest, line))
+        elif first == ".func":
+            function = located(line, read_function, line.text)
+            scope.functions[function.name] = function
         elif first == ".model":
             words = rest.split(None, 1)
             if len(words) < 2:
                 raise line.error("a .model line needs a name and a type.")
-            scope.models[words[0]] = line
+            if line.guard:
+                scope.choices.append((words[0], line))
+            else:
+                scope.models[words[0]] = line
         elif first == ".global":
             nets.update(rest.split())
         elif first == ".end":
@@ -251,7 +273,100 @@ def parse(lines: Iterable[Line], include: Includer) -> Netlist:
     if scope.parent is not None:
         origin = scope.origin or Line("", "netlist", 0)
         raise origin.error(f"subcircuit '{scope.name}' is not closed with .ends.")
+    conditions.check_closed()
+    _write_out_functions(top, {})
+    dots = [_written_out(line, top.functions) for line in dots]
     return Netlist(top, dots, frozenset(nets))
+
+
+CONDITION = re.compile(r"(\.(?:if|elseif|else|endif))\b\s*(.*)")
+"""A card of a condition, and what it says."""
+
+
+class _Conditions:
+    """The ``.if`` blocks around the current line.
+
+    As in ngspice a block chooses elements and models, in subcircuits by the instance's own
+    parameters. ngspice takes ``.param`` and ``.subckt`` lines whatever the condition says, so here
+    they are refused inside a block.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: list[tuple[Line, list[str], str]] = []
+
+    def take(self, line: Line) -> bool:
+        """Handles an ``.if``, ``.elseif``, ``.else`` or ``.endif`` card; False for any other."""
+        match = CONDITION.match(line.text)
+        if match is None:
+            return False
+        card, condition = match[1], match[2]
+        if card in (".if", ".elseif") and not condition:
+            raise line.error(f"'{card}' needs a condition.")
+        if card == ".if":
+            self._blocks.append((line, [condition], f"({condition})"))
+            return True
+        if not self._blocks:
+            raise line.error(f"'{card}' without '.if'.")
+        opening, earlier, _ = self._blocks.pop()
+        if card != ".endif":
+            parts = [f"!({other})" for other in earlier]
+            if card == ".elseif":
+                parts.append(f"({condition})")
+                earlier.append(condition)
+            self._blocks.append((opening, earlier, "&&".join(parts)))
+        return True
+
+    def guarded(self, line: Line, card: str) -> Line:
+        """The line with its condition."""
+        if not self._blocks:
+            return line
+        if card.startswith(".") and card != ".model":
+            raise line.error(
+                f"'{card}' inside '.if' is not decided by the condition.",
+                hint="Only elements and .model lines are. For a parameter write "
+                ".param p = {condition ? one : other}.",
+            )
+        guard = "&&".join(f"({guard})" for _, _, guard in self._blocks)
+        return replace(line, guard=guard)
+
+    def check_closed(self) -> None:
+        if self._blocks:
+            raise self._blocks[-1][0].error("'.if' is not closed with '.endif'.")
+
+
+def _write_out_functions(scope: Scope, outer: Mapping[str, Function]) -> None:
+    """Calls of a netlist's own functions become their bodies; inner functions hide outer ones."""
+    functions = {**outer, **scope.functions}
+    scope.functions = functions
+    for inner in scope.subckts.values():
+        _write_out_functions(inner, functions)
+    if not functions:
+        return
+    origin = scope.origin or Line("", "netlist", 0)
+    for values in (scope.header, scope.parameters):
+        for name, text in values.items():
+            values[name] = located(origin, write_out, text, functions)
+    scope.cards = [_written_out(line, functions) for line in scope.cards]
+    scope.models = {name: _written_out(line, functions) for name, line in scope.models.items()}
+    scope.choices = [(name, _written_out(line, functions)) for name, line in scope.choices]
+
+
+def _written_out(line: Line, functions: Mapping[str, Function]) -> Line:
+    if not functions:
+        return line
+    return replace(
+        line,
+        text=located(line, write_out, line.text, functions),
+        guard=located(line, write_out, line.guard, functions),
+    )
+
+
+def located(line: Line, action: Callable[..., _T], *arguments: object) -> _T:
+    """Runs ``action``; its error names the line."""
+    try:
+        return action(*arguments)
+    except CircuitError as error:
+        raise line.error(error.message) from None
 
 
 def _expand(lines: Iterable[Line], include: Includer, depth: int) -> Iterator[Line]:

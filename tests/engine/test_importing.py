@@ -158,6 +158,32 @@ def test_other_inductors_stay(files: Path, bench: str) -> None:
     assert [line[:3] for line in servo(made)] == ["lfb", "cfb"]
 
 
+def test_functions_are_written_out_and_conditions_decided(files: Path) -> None:
+    text = NETLIST.replace("* tail", ".func wide(w,k) {w*k}\n* tail")
+    text = text.replace("W='Wpair*1'", "W='wide(Wpair,1)'")
+    bench = BENCH.replace(
+        "Cl out 0 'cl'",
+        ".param heavy=1\n.if (heavy)\nCl out 0 'cl'\n.else\nRl out 0 1k\n.if (nix)\nRn a 0 1\n"
+        ".endif\n.endif\n.if (heavy > 1)\nRm a 0 1\n.elseif (heavy)\n.param extra=1\n.endif",
+    )
+    write(files, netlists__amp_dot_cir=text, benches__TB_ac_dot_cir=bench)
+    made = take(files)
+    assert made.circuit.reference["wpair"] == 20e-6
+    kept = (made.folder / "tb_ac.spice").read_text()
+    assert "cl out 0 {cl}" in kept and ".param extra={1}" in kept
+    assert ".if" not in kept and "rl out" not in kept and "rm a" not in kept
+    assert "wide" not in made.circuit.netlist
+    assert "'.if (heavy)' is true" in "\n".join(made.changed)
+    assert "the function wide is written out" in "\n".join(made.changed)
+    assert "rl out 0 1k (in a branch of .if that is not taken)" in "\n".join(made.dropped)
+
+
+def test_a_condition_that_cannot_be_decided_names_its_line(files: Path) -> None:
+    write(files, benches__TB_ac_dot_cir=BENCH.replace("Cl out", ".if (nix)\n.endif\nCl out"))
+    with pytest.raises(CircuitError, match=r"TB_ac.cir:\d+: the condition '\(nix\)'"):
+        take(files)
+
+
 def test_a_netlist_with_numbers_gets_parameters_for_matched_devices(files: Path) -> None:
     text = NETLIST.replace("'Lpair'", "0.5").replace("'Wpair*1'", "20").replace("'Wload'", "5")
     text = text.replace("'Mload'", "2").replace("'Wtail'", "5").replace("'Ibias'", "10u")

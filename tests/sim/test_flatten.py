@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from acs_assistant.domain import Metric
 from acs_assistant.errors import CircuitError
 from acs_assistant.sim.cells import compile_cell
 from acs_assistant.sim.expressions import ExpressionError, compile_expression, namespace
-from acs_assistant.sim.flatten import Flattener
-from acs_assistant.sim.models import EmptyLibrary
+from acs_assistant.sim.flatten import DeckError, Flattener
+from acs_assistant.sim.models import EmptyLibrary, Library, build_index
 from acs_assistant.sim.pool import Pool
 from acs_assistant.sim.port import SimulationRequest
 from acs_assistant.sim.spice import logical_lines, parse, split_parameters, split_words
@@ -94,26 +95,141 @@ V15 d15 0 1
 NAMES = [f"v{i}" for i in range(1, 16)]
 
 
-def test_flattening_agrees_with_ngspice(pool: Pool, tmp_path: Path) -> None:
-    metrics = [metric(name, "supply_current", source=name) for name in NAMES]
-    metrics += [metric("bb", "op_voltage", node="x11.bb"), metric("o", "op_voltage", node="o")]
-    made = circuit(tmp_path, {"main": SCOPES}, metrics)
+def agrees_with_ngspice(pool: Pool, folder: Path, text: str, metrics: list[Metric]) -> None:
+    """Currents of sources (named as the metric) and voltages of nodes, against plain ngspice."""
+    made = circuit(folder, {"main": text}, metrics)
     ours = pool.simulate(SimulationRequest(made, {}, made.conditions))
     assert ours.status == "ok", ours.error
-    prints = "\n".join(f"print -i({name})" for name in NAMES)
-    text = SCOPES.replace(
-        ".end\n",
-        f".control\nset numdgt=12\nop\n{prints}\nprint v(x11.bb)\nprint v(o)\nquit\n.endc\n.end\n",
+    prints = "\n".join(
+        f"print -i({m.name})"
+        if m.measure == "supply_current"
+        else f"print v({m.arguments['node']})"
+        for m in metrics
     )
-    file = tmp_path / "plain.spice"
-    file.write_text(text)
+    commands = f".control\nset numdgt=12\nop\n{prints}\nquit\n.endc\n.end\n"
+    file = folder / "plain.spice"
+    file.write_text(text.replace(".end\n", commands))
     done = subprocess.run(
-        ["ngspice", "-b", str(file)], capture_output=True, text=True, timeout=30, cwd=tmp_path
+        ["ngspice", "-b", str(file)], capture_output=True, text=True, timeout=30, cwd=folder
     )
     printed = [float(v) for v in re.findall(r"^\S+ = (\S+)$", done.stdout, re.MULTILINE)]
     assert len(printed) == len(metrics), done.stdout + done.stderr
     for m, expected in zip(metrics, printed, strict=True):
         assert ours.metrics[m.name] == pytest.approx(expected, rel=1e-9), m.name
+
+
+def test_flattening_agrees_with_ngspice(pool: Pool, tmp_path: Path) -> None:
+    metrics = [metric(name, "supply_current", source=name) for name in NAMES]
+    metrics += [metric("bb", "op_voltage", node="x11.bb"), metric("o", "op_voltage", node="o")]
+    agrees_with_ngspice(pool, tmp_path, SCOPES, metrics)
+
+
+CHOICES = """* functions and conditions
+.param a=1 b=2
+.func f(x,y) {x*2+y}
+.func g(x)='f(x,1)+b'
+.func none() {7}
+.param q=f(3,1) deep='g(f(1,a))'
+V1 n1 0 {f(1,2)}
+R1 n1 0 {q}
+V2 n2 0 {deep}
+R2 n2 0 1
+.if (a==1 && b > 1)
+Ra n2 0 1
+.else
+Rb n2 0 3
+.endif
+.subckt s a r=1
+.func h(x) {x*r}
+.func f(x) {x}
+.if (r > 5)
+Rx a 0 {h(2)}
+.elseif(r>3)
+Rx a 0 {h(3)}
+.else
+.if (r>2)
+Rx a 0 {f(100)}
+.endif
+Ry a 0 {h(1)}
+.endif
+.ends
+V3 n3 0 1
+X3 n3 s r=6
+V4 n4 0 1
+X4 n4 s r=4
+V5 n5 0 1
+X5 n5 s r=2.5
+V6 n6 0 1
+X6 n6 s
+V7 n7 0 1
+B7 out 0 v=f(v(n7),b)
+R7 out 0 1
+V8 n8 0 1
+M8 n8 n8 0 0 nm w=1u l=1u
+.if (b==1)
+.model nm nmos level=1 kp=1e-3
+.elseif (b==2)
+.model nm nmos level=1 kp=2e-3
+.else
+.model nm nmos level=1 kp=3e-3
+.endif
+.op
+.end
+"""
+
+
+def test_functions_and_conditions_agree_with_ngspice(pool: Pool, tmp_path: Path) -> None:
+    metrics = [metric(f"v{i}", "supply_current", source=f"v{i}") for i in range(1, 9)]
+    metrics.append(metric("b", "op_voltage", node="out"))
+    agrees_with_ngspice(pool, tmp_path, CHOICES, metrics)
+
+
+def test_conditions_see_the_proposed_sizing() -> None:
+    text = ".param w=1\n.if (w > 5)\nR1 a 0 1\n.else\nR1 a 0 2\n.endif\n"
+    assert flat(text) == ["r1 a 0 2"]
+    assert flat(text, w=6.0) == ["r1 a 0 1"]
+
+
+def test_functions_and_conditions_of_device_models_are_kept(tmp_path: Path) -> None:
+    library = tmp_path / "pdk.lib"
+    library.write_text(
+        ".lib tt\n.func twice(x) {2*x}\n.param fast=0\n.subckt res a b w=1\n"
+        ".if (w > 2)\nR1 a b {twice(w)}\n.else\nD1 a b dm\n.if (fast)\n.model dm d is=5\n"
+        ".else\n.model dm d is=6\n.endif\n.endif\n.ends\n.endl\n"
+    )
+    models = Library(build_index(library, "tt", tmp_path / "cache"))
+    netlist = parse(logical_lines("X1 n 0 res w=4\nX2 n 0 res", "t"), lambda line: [])
+    made = Flattener(netlist.top, netlist.globals).flatten({}, models)
+    assert made.lines == ["r.x1.r1 n 0 8.0", "d.x2.d1 n 0 mod1"]
+    assert list(made.models) == ["d is=6"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (".if (1)\nR1 a 0 1", r"t\.spice:1: '\.if' is not closed"),
+        ("R1 a 0 1\n.endif", r"t\.spice:2: '\.endif' without '\.if'"),
+        (".if\n.endif", r"t\.spice:1: '\.if' needs a condition"),
+        (".if (1)\n.param a=2\n.endif", r"t\.spice:2: '\.param' inside '\.if'"),
+        (".func f {x}", r"t\.spice:1: a \.func line is written"),
+        (".func f(x) {x}\nR1 a 0 {f(1,2)}", r"t\.spice:2: 'f' takes 1 arguments, not 2"),
+        (".func f(x) {f(x)}\nR1 a 0 {f(1)}", r"t\.spice:2: .*calls itself without end"),
+        (
+            "\n".join(f".func f{i}(x) {{f{i + 1}(x)+f{i + 1}(x)}}" for i in range(25))
+            + "\n.func f25(x) {x}\nR1 a 0 {f0(1)}",
+            "makes too long an expression",
+        ),
+        (".func f(x) {x}\nR1 a 0 {f(1}", "is not closed"),
+    ],
+)
+def test_broken_functions_and_conditions_name_their_line(text: str, words: str) -> None:
+    with pytest.raises(CircuitError, match=words):
+        flat(text)
+
+
+def test_a_condition_that_cannot_be_evaluated_is_a_failure_with_a_line() -> None:
+    with pytest.raises(DeckError, match=r"t\.spice:2: \.if: undefined parameter 'nix'"):
+        flat(".if (nix)\nR1 a 0 1\n.endif")
 
 
 def test_a_library_of_the_circuits_own(pool: Pool, tmp_path: Path) -> None:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from acs_assistant.engine.importing.expressions import value_of
 from acs_assistant.errors import CircuitError, InputError
+from acs_assistant.sim.functions import Function, read_function, write_out
 from acs_assistant.sim.safety import check_text
-from acs_assistant.sim.spice import Line, logical_lines, split_parameters, split_words
+from acs_assistant.sim.spice import (
+    CONDITION,
+    Line,
+    located,
+    logical_lines,
+    split_parameters,
+    split_words,
+)
 
 ANALYSES = frozenset({"op", "dc", "ac", "tran", "noise", "tf"})
 _MEASURES = frozenset({".meas", ".measure", "meas", "measure"})
@@ -103,8 +112,11 @@ def read_source(path: Path, report: Report, given: Mapping[str, Path], *, title:
     inside: Subcircuit | None = None
     control = False
     commands = _Commands(source, report)
-    for line in lines:
+    branches = _Branches(source, report)
+    for line in _without_functions(list(lines), report):
         first, _, rest = line.text.partition(" ")
+        if inside is None and not control and branches.leave_out(line):
+            continue
         if first in (".control", ".endc"):
             control = first == ".control"
         elif control:
@@ -125,6 +137,68 @@ def read_source(path: Path, report: Report, given: Mapping[str, Path], *, title:
     if inside is not None:
         raise inside.origin.error(f"subcircuit '{inside.name}' is not closed with .ends.")
     return source
+
+
+def _without_functions(lines: list[Line], report: Report) -> list[Line]:
+    """The lines with calls of ``.func`` functions written out, and without the functions."""
+    functions: dict[str, Function] = {}
+    others: list[Line] = []
+    for line in lines:
+        if not line.text.startswith(".func "):
+            others.append(line)
+            continue
+        function = located(line, read_function, line.text)
+        functions[function.name] = function
+        report.changed.append(
+            f"{line.file}:{line.number}: the function {function.name} is written out where it is "
+            "called"
+        )
+    return [replace(x, text=located(x, write_out, x.text, functions)) for x in others]
+
+
+class _Branches:
+    """``.if`` blocks outside of subcircuits: decided once, by the parameters given before them."""
+
+    def __init__(self, source: Source, report: Report) -> None:
+        self._source = source
+        self._report = report
+        self._blocks: list[tuple[bool, bool]] = []  # is active, has been decided
+
+    def leave_out(self, line: Line) -> bool:
+        """The line is a condition, or lies in a branch that is not taken."""
+        match = CONDITION.match(line.text)
+        outer = all(active for active, _ in self._blocks[:-1])
+        if match is None:
+            if self._blocks and not (outer and self._blocks[-1][0]):
+                self._report.drop(line, "in a branch of .if that is not taken")
+                return True
+            return False
+        card, condition = match[1], match[2]
+        if card == ".if":
+            reached = all(active for active, _ in self._blocks)
+            holds = reached and self._holds(line, condition)
+            self._blocks.append((holds, holds or not reached))
+            return True
+        if not self._blocks:
+            raise line.error(f"'{card}' without '.if'.")
+        _, decided = self._blocks.pop()
+        if card != ".endif":
+            holds = not decided and (card == ".else" or self._holds(line, condition))
+            self._blocks.append((holds, decided or holds))
+        return True
+
+    def _holds(self, line: Line, condition: str) -> bool:
+        value = value_of(condition, self._source.parameters)
+        if value is None:
+            raise line.error(
+                f"the condition '{condition}' reads something that is not set before it.",
+                hint="Set its parameters above it, or keep the branch that you want.",
+            )
+        self._report.changed.append(
+            f"{line.file}:{line.number}: '{line.text}' is {'true' if value else 'false'}, decided "
+            "for good"
+        )
+        return bool(value)
 
 
 def _top(line: Line, first: str, rest: str, source: Source, report: Report) -> None:
