@@ -178,6 +178,15 @@ def test_functions_are_written_out_and_conditions_decided(files: Path) -> None:
     assert "rl out 0 1k (in a branch of .if that is not taken)" in "\n".join(made.dropped)
 
 
+def test_conditions_inside_the_circuit_stay_and_read_metres(files: Path) -> None:
+    choice = ".if (sel==1 && wpair > 10)\nCx OUT 0 1p\n.else\nCx OUT 0 2p\n.endif\nI0 VDD"
+    text = NETLIST.replace("I0 VDD", choice).replace("VDD VSS\n", "VDD VSS sel=1\n", 1)
+    write(files, netlists__amp_dot_cir=text)
+    netlist = take(files).circuit.netlist
+    assert ".param sel={1}\n" in netlist
+    assert ".if (sel==1 && (wpair/1u) > 10)\ncx out 0 1p\n.else\n" in netlist
+
+
 def test_a_condition_that_cannot_be_decided_names_its_line(files: Path) -> None:
     write(files, benches__TB_ac_dot_cir=BENCH.replace("Cl out", ".if (nix)\n.endif\nCl out"))
     with pytest.raises(CircuitError, match=r"TB_ac.cir:\d+: the condition '\(nix\)'"):

@@ -15,7 +15,7 @@ from acs_assistant.engine.importing.expressions import (
 from acs_assistant.engine.importing.files import Report, Source, Subcircuit
 from acs_assistant.engine.importing.parameters import Found, literal, symbolic
 from acs_assistant.errors import CircuitError
-from acs_assistant.sim.spice import Line, split_words
+from acs_assistant.sim.spice import CONDITION, Line, split_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,12 @@ def _text(
         f".param {name}={{{change(bare(fixed[name]))}}}"
         for name in _needed(body, fixed, parameters)
     ]
-    lines += [replace_in_line(line.text, change, known) for line in body]
+    for line in body:
+        condition = CONDITION.match(line.text)
+        if condition is None:
+            lines.append(replace_in_line(line.text, change, known))
+        else:
+            lines.append(f"{condition[1]} {change(condition[2])}".rstrip())
     lines.append(f".ends {subcircuit.name}")
     return "\n".join(lines) + "\n"
 
@@ -153,7 +158,10 @@ def _needed(
         order.append(name)
 
     for line in body:
-        for name in sorted(names(" ".join(w.partition("=")[2] or w for w in line.text.split()))):
+        condition = CONDITION.match(line.text)
+        words = [condition[2]] if condition else line.text.split()
+        read = " ".join(words if condition else (w.partition("=")[2] or w for w in words))
+        for name in sorted(names(read)):
             visit(name, ())
     return order
 
