@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from transformers import PreTrainedModel
 
 from acs_assistant.domain import Circuit, Task
@@ -24,6 +21,7 @@ from acs_assistant.training.archive import load_archive
 from acs_assistant.training.base import open_trainee
 from acs_assistant.training.config import RlConfig
 from acs_assistant.training.grpo import TrajectoryLevel
+from acs_assistant.training.journal import Journal
 from acs_assistant.training.policy import Group, informative, update
 from acs_assistant.training.sft import Progress, save_together, whole_checkpoint
 from acs_assistant.training.tasks import draw_specs, good_rows
@@ -61,28 +59,24 @@ def train_rl(
     """
     torch.set_num_threads(config.threads)
     distributed.begin()
-    first = distributed.rank() == 0
     source = ArchiveTasks(config) if source is None else source
     run = _Run(method, config, out, source)
     if resume:
         run.resume()
     else:
         run.save()  # whatever happens next, there is something to go on from
-    console = Console(stderr=True, quiet=not first)
     before, began = run.progress.seconds, time.monotonic()
     saved = began
-    with (out / "metrics.jsonl" if first else Path(os.devnull)).open("a", encoding="utf-8") as log:
-        while not distributed.agreed(run.finished):
+    with Journal(out, run.progress.step, run.share) as journal:
+        while not distributed.agreed(run.share >= 1.0):
             step = run.progress.step
             extra = [lessons[step % len(lessons)]] if lessons else []
             line = run.step(simulator, extra)
             run.progress.seconds = before + time.monotonic() - began
-            log.write(json.dumps({**line, "seconds": round(run.progress.seconds, 1)}) + "\n")
-            log.flush()
-            left = max(0.0, config.seconds - run.progress.seconds) / 60
-            console.print(
-                f"step {step + 1}  reward {line['reward']}  met {line['met']}  {left:.1f} min left"
-            )
+            text = f"step {step + 1}  reward {line['reward']}  met {line['met']}"
+            journal.advance(run.share, text)
+            seconds = round(run.progress.seconds, 1)
+            journal.write({**line, "seconds": seconds}, run.share, text)
             if distributed.agreed(time.monotonic() - saved > config.checkpoint_seconds):
                 run.save()
                 saved = time.monotonic()
@@ -113,9 +107,11 @@ class _Run:
         self._optimizer = _optimizer(self._model, config)
 
     @property
-    def finished(self) -> bool:
-        spent = self.progress.seconds >= self.config.seconds
-        return spent or (0 < self.config.steps <= self.progress.step)
+    def share(self) -> float:
+        """How much of the budget is gone, of time or of steps."""
+        config, progress = self.config, self.progress
+        steps = progress.step / config.steps if config.steps else 0.0
+        return max(progress.seconds / config.seconds if config.seconds else 1.0, steps)
 
     def resume(self) -> None:
         folder = whole_checkpoint(self.checkpoint)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
-import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -27,6 +25,7 @@ from acs_assistant.training.base import has_adapters, open_trainee
 from acs_assistant.training.chat import Example, chat_text
 from acs_assistant.training.config import SftConfig
 from acs_assistant.training.data import read_jsonl
+from acs_assistant.training.journal import Journal
 from acs_assistant.training.language import Language, OwnLanguage
 from acs_assistant.training.losses import learned_logits, soft_cross_entropy
 from acs_assistant.training.model import OrderedTable, new_model
@@ -55,14 +54,13 @@ def train_sft(config: SftConfig, out: Path, resume: bool = False) -> Path:
     """
     torch.set_num_threads(config.threads)
     distributed.begin()
-    first = distributed.rank() == 0
     if config.batches % distributed.processes():
         raise ConfigError(
             f"'batches' is {config.batches}, which {distributed.processes()} processes cannot "
             "share evenly.",
             hint=f"Make it a multiple of {distributed.processes()}.",
         )
-    console = Console(stderr=True, quiet=not first)
+    console = Console(stderr=True, quiet=distributed.rank() > 0)
     records = _records(Path(config.data))
     checkpoint = out / "checkpoint"
     source = checkpoint if resume else Path(config.start) if config.start else None
@@ -84,8 +82,8 @@ def train_sft(config: SftConfig, out: Path, resume: bool = False) -> Path:
         state = torch.load(whole_checkpoint(checkpoint) / "trainer.pt", weights_only=True)
         distributed.restore_optimizers(model, optimizer.parts, state["optimizer"])
         progress = Progress(**state["progress"])
-    out.mkdir(parents=True, exist_ok=True)
-    _loop(config, model, optimizer, language, examples, progress, out, console)
+    journal = Journal(out, progress.step, _spent(config, progress))
+    _loop(config, model, optimizer, language, examples, progress, out, journal)
     return checkpoint
 
 
@@ -97,7 +95,7 @@ def _loop(
     examples: Sequence[Example],
     progress: Progress,
     out: Path,
-    console: Console,
+    journal: Journal,
 ) -> None:
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
     size = model.get_input_embeddings().weight.shape[0]
@@ -107,8 +105,7 @@ def _loop(
     before, began = progress.seconds, time.monotonic()
     saved = began
     model.train()
-    path = out / "metrics.jsonl" if distributed.rank() == 0 else Path(os.devnull)
-    with path.open("a", encoding="utf-8") as log:
+    with journal:
         while not distributed.agreed(_spent(config, progress) >= 1.0):
             share = _share_of_rate(config, progress)
             optimizer.set_share(share)
@@ -131,25 +128,20 @@ def _loop(
             progress.seconds = distributed.first(before + time.monotonic() - began)
             ema = now if math.isnan(progress.loss) else 0.98 * progress.loss + 0.02 * now
             progress.loss = ema
+            spent, text = _spent(config, progress), f"step {progress.step}  loss {ema:.4f}"
+            journal.advance(spent, text)
             if progress.step % 20 == 0 or progress.step == config.steps:
-                _report(log, console, config, progress, distributed.number(norm), share, learned)
+                rate = config.learning_rate * share
+                line = _figures(progress, distributed.number(norm), rate, learned)
+                journal.write(line, spent, f"{text}  lr {rate:.2e}")
             if distributed.agreed(time.monotonic() - saved > config.checkpoint_seconds):
                 save_together(out / "checkpoint", model, language, optimizer.parts, progress)
                 saved = time.monotonic()
     save_together(out / "checkpoint", model, language, optimizer.parts, progress)
 
 
-def _report(
-    log: Any,
-    console: Console,
-    config: SftConfig,
-    progress: Progress,
-    norm: float,
-    share: float,
-    learned: int,
-) -> None:
-    rate = config.learning_rate * share
-    line = {
+def _figures(progress: Progress, norm: float, rate: float, learned: int) -> dict[str, Any]:
+    return {
         "step": progress.step,
         "seconds": round(progress.seconds, 1),
         "loss": round(progress.loss, 4),
@@ -157,12 +149,6 @@ def _report(
         "learning_rate": rate,
         "learned_tokens": learned,
     }
-    log.write(json.dumps(line) + "\n")
-    log.flush()
-    left = config.seconds - progress.seconds
-    console.print(
-        f"step {progress.step}  loss {progress.loss:.4f}  lr {rate:.2e}  {left / 60:.1f} min left"
-    )
 
 
 def _spent(config: SftConfig, progress: Progress) -> float:
