@@ -16,6 +16,8 @@ from tokenizers import Tokenizer
 from acs_assistant.prompting.render import SPECS
 from acs_assistant.training.tokenizer import IM_END, IM_START
 
+THINK, EXPECT = "<think>\n", " Expect "
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -38,7 +40,7 @@ def message_text(message: Mapping[str, Any]) -> str:
         return str(message["content"])
     text = ""
     if message.get("reasoning_content"):
-        text += f"<think>\n{message['reasoning_content']}\n</think>\n"
+        text += f"{THINK}{message['reasoning_content']}\n</think>\n"
     text += message.get("content") or ""
     for call in message.get("tool_calls") or []:
         function = call["function"]
@@ -65,17 +67,24 @@ class Encoder:
         """``record`` is a line of chat JSONL; without "train" every assistant message counts.
 
         Args:
-            results: Also predict what the simulator answered.
+            results: Learn from turns that are not to be imitated too: what follows from their
+                sizes, which is what they expect and the call.
         """
         chat = record["messages"]
         learned = record.get("train")
+        unfinished = len(chat) - 1 if record.get("unfinished") else -1
         prefix, rest = "", []
         for index, message in enumerate(chat):
             role = message["role"]
-            head, body = f"{IM_START}{role}\n", message_text(message)
+            head, body = f"{IM_START}{role}\n", message_text(message) + IM_END
             learn = role == "assistant" and (learned is None or index in learned)
-            learn = learn or (results and role == "tool")
-            rest += [(head, False), (body + IM_END, learn), ("\n", False)]
+            chosen = ""
+            if index == unfinished:
+                body = f"{THINK}{message['reasoning_content']}"
+            elif role == "assistant" and results and not learn and EXPECT in body:
+                before, marker, body = body.partition(EXPECT)
+                chosen, learn = before + marker, True
+            rest += [(head + chosen, False), (body, learn), ("\n", False)]
             if role == "user" and not prefix:
                 before, marker, specs = "".join(text for text, _ in rest).partition(f"\n{SPECS}\n")
                 prefix, rest = before + marker, [(specs, False)]

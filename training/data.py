@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -83,12 +84,12 @@ def circuit_sessions(
         archive.save(path)
         write_jsonl(part, made)
         records += made
-    if config.warm_up:
-        surrogate = fit(archive, seed=config.rounds)
-        workshop = Workshop(archive, surrogate, best_position(archive), simulate, rng)
-        write_jsonl(
-            out / "warm_up" / f"{circuit.name}.jsonl", warm_up(workshop, config.warm_up, rng)
+    if config.sketches or config.observations:
+        workshop = Workshop(
+            archive, fit(archive, config.rounds), best_position(archive), simulate, rng
         )
+        records += sketches(workshop, config.sketches, rng)
+        records += observations(workshop, config.observations, rng)
     return records
 
 
@@ -142,15 +143,23 @@ def sessions(workshop: Workshop, count: int, rng: np.random.Generator) -> list[d
     return records
 
 
-def warm_up(workshop: Workshop, count: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Specs and the bare call that answers them, by the surrogate: many, short, and no claims.
+def sketches(workshop: Workshop, count: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Specs and the sizes that answer them, by the surrogate; short, and no claims.
 
-    They teach which sizes belong to which specs at a quarter of a session's tokens; sessions come
-    after them.
+    They teach which sizes belong to which specs at half of a session's tokens.
     """
     tasks, witnesses = draw_tasks(workshop.archive, count, rng)
     positions, good = workshop.estimates(tasks, witnesses)
-    return [workshop.bare_call(tasks[i], positions[i]) for i in np.flatnonzero(good)]
+    return [workshop.sketch(tasks[i], positions[i]) for i in np.flatnonzero(good)]
+
+
+def observations(workshop: Workshop, count: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Simulated sizings and what followed from them, under specs near what each reached."""
+    archive = workshop.archive
+    rows = rng.permutation(np.flatnonzero(archive.ok))
+    drawn = ((draw_specs(archive.circuit, archive.metrics[row], rng, 0.4), row) for row in rows)
+    usable = ((specs, int(row)) for specs, row in drawn if specs is not None)
+    return [workshop.observation(*pair) for pair in itertools.islice(usable, count)]
 
 
 def corrections(

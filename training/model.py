@@ -44,14 +44,58 @@ def new_model(config: ModelConfig, tokenizer: Tokenizer, seed: int) -> LlamaForC
 def value_features(width: int) -> torch.Tensor:
     """Fourier features of log10(value) per value token: near values start out alike.
 
-    Wavelengths run geometrically from half a percent of a decade to forty decades, so that both the
-    digit inside a decade and the decade itself can be read. Shape (values, width), unit variance.
+    Wavelengths run geometrically from ten steps of the grid to far more decades than it has, so
+    that both the digit inside a decade and the decade itself can be read. Shape (values, width),
+    unit variance.
     """
     exponents = torch.tensor([math.log10(parse_quantity(text)) for text in all_values()])
     half = width // 2
-    wavelengths = torch.logspace(math.log10(0.05), math.log10(40.0), half)
+    wavelengths = torch.logspace(math.log10(0.03), math.log10(60.0), half)
     phase = 2 * math.pi * exponents[:, None] / wavelengths[None, :]
     return torch.cat([phase.sin(), phase.cos()], dim=1) * math.sqrt(2.0)
+
+
+class OrderedTable:
+    """Trains the value rows of an embedding table as one linear map of their Fourier features.
+
+    What is learned of one value is thereby learned of its neighbours, seen or not, and nine
+    thousand rows need no more examples than a few hundred. The table stays an ordinary one: each
+    step moves it by what the map moved.
+
+    Attributes:
+        words: (words, width) copies of the other rows, to be optimized in the table's stead.
+        map: (width, width) the linear map, likewise.
+    """
+
+    def __init__(self, table: torch.nn.Parameter, tokenizer: Tokenizer) -> None:
+        self._table = table
+        self._values = torch.tensor(token_kinds(tokenizer).values, device=table.device)
+        known = torch.ones(len(table), dtype=torch.bool, device=table.device)
+        known[self._values] = False
+        self._others = torch.nonzero(known).flatten()
+        width = table.shape[1]
+        self._features = (value_features(width) / math.sqrt(width)).to(table.device)
+        with torch.no_grad():
+            fitted = torch.linalg.lstsq(self._features, table[self._values]).solution
+            self.words = torch.nn.Parameter(table[self._others].clone())
+            self.map = torch.nn.Parameter(fitted.contiguous())
+            self._written = self.map.detach().clone()
+
+    @torch.no_grad()
+    def take_gradient(self) -> None:
+        """Moves the table's gradient to the map and the words."""
+        gradient = self._table.grad
+        assert gradient is not None
+        self.words.grad = gradient[self._others]
+        self.map.grad = self._features.T @ gradient[self._values]
+        self._table.grad = None
+
+    @torch.no_grad()
+    def write(self) -> None:
+        """Moves the table to where the map and the words are."""
+        self._table[self._others] = self.words
+        self._table[self._values] += self._features @ (self.map - self._written)
+        self._written = self.map.detach().clone()
 
 
 def value_neighbours(

@@ -15,6 +15,7 @@ from acs_assistant.domain import Circuit, Sizing, Spec
 from acs_assistant.prompting.numbers import format_value
 from acs_assistant.prompting.render import size_text, target_text
 from acs_assistant.scoring import shortfall, signed_margin
+from acs_assistant.training.chat import EXPECT
 
 FloatArray = NDArray[np.float64]
 
@@ -79,6 +80,11 @@ def next_thought(
     effects = [_effect(s, measured.get(s.metric), expected[s.metric]) for s in specs]
     sentences.append(f"Expect {_join(effects)}.")
     return " ".join(sentences)
+
+
+def before_expectation(thought: str) -> str:
+    """The part of a thought that chooses; what it leads to is left out."""
+    return thought.partition(EXPECT)[0]
 
 
 def _slack(spec: Spec, value: float) -> float:

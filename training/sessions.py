@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from acs_assistant.domain import Circuit, Decision, Proposal, Spec, Task, Turn
 from acs_assistant.prompting.history import SHOWN, select
 from acs_assistant.prompting.numbers import format_value
-from acs_assistant.prompting.render import call_message, messages
+from acs_assistant.prompting.render import messages
 from acs_assistant.training.archive import Archive, sizing_at
-from acs_assistant.training.reasoning import first_thought, next_thought
+from acs_assistant.training.reasoning import before_expectation, first_thought, next_thought
 from acs_assistant.training.surrogate import Surrogate
 from acs_assistant.training.targets import SpecArrays, met, solve, spec_arrays
 
@@ -294,11 +294,29 @@ class Workshop:
             return Turn(index, None, index, proposal, Decision("edited", edited), evaluation, specs)
         return Turn(index, None, index, proposal, Decision("accepted", sizing), evaluation, specs)
 
-    def bare_call(self, specs: tuple[Spec, ...], position: FloatArray) -> dict[str, Any]:
-        """A record of specs and a call without reasoning."""
-        task = Task(self.circuit, specs, self.circuit.conditions)
+    def sketch(self, specs: tuple[Spec, ...], position: FloatArray) -> dict[str, Any]:
+        """A record of specs and the sizes that the surrogate chose; it stops before any claim."""
         sizing = sizing_at(self.circuit, position)
-        return {"messages": [*messages(task), call_message(self.circuit, sizing)]}
+        expected = self.expected(position)
+        influence = self.surrogate.sensitivities(position)
+        thought = first_thought(self.circuit, specs, sizing, expected, influence)
+        chat = messages(Task(self.circuit, specs, self.circuit.conditions))
+        started = {"role": "assistant", "reasoning_content": before_expectation(thought)}
+        return {"messages": [*chat, started], "unfinished": True}
+
+    def observation(self, specs: tuple[Spec, ...], row: int) -> dict[str, Any]:
+        """A simulated sizing, not to be imitated; what follows from it is true all the same."""
+        draft = Draft(specs)
+        position = self.archive.positions[row]
+        thought = first_thought(
+            self.circuit,
+            specs,
+            self.archive.sizing(row),
+            self.expected(position) | self.archive.measured(row),
+            self.surrogate.sensitivities(position),
+        )
+        draft.turns.append(Step(position, row, thought))
+        return self.record(draft)
 
     def rejections(
         self, tasks: Sequence[tuple[Spec, ...]], answers: NDArray[np.int64]

@@ -20,8 +20,8 @@ from acs_assistant.prompting.numbers import all_values
 from acs_assistant.prompting.render import messages
 from acs_assistant.training.chat import Encoder, chat_text
 from acs_assistant.training.export_gguf import write_gguf
-from acs_assistant.training.model import value_features, value_neighbours
-from acs_assistant.training.tokenizer import CHAT_TEMPLATE, token_id, token_kinds
+from acs_assistant.training.model import OrderedTable, value_features, value_neighbours
+from acs_assistant.training.tokenizer import CHAT_TEMPLATE, IM_END, token_id, token_kinds
 
 
 @pytest.fixture(scope="module")
@@ -107,14 +107,43 @@ def test_only_the_assistant_is_learned(tokenizer: Tokenizer, task: Task, turn: T
     assert start == whole[: len(start)]
 
 
-def test_what_the_simulator_answered_is_learned_where_it_is_asked_for(
+def test_what_follows_from_sizes_is_learned_of_turns_that_are_not_imitated(
     tokenizer: Tokenizer, task: Task, turn: Turn
 ) -> None:
     chat = messages(task, [turn])
-    example = Encoder(tokenizer).encode({"messages": chat}, results=True)
+    chat[2]["reasoning_content"] = "Take w_in 20.0u. Expect gbw 12.0meg."
+    example = Encoder(tokenizer).encode({"messages": chat, "train": []}, results=True)
     learned = tokenizer.decode(example.tokens[example.learn].tolist(), skip_special_tokens=False)
-    assert chat[-1]["content"] in learned
-    assert chat[1]["content"].rpartition("\n")[2] not in learned
+    assert learned.startswith("gbw 12.0meg.\n</think>\n<tool_call>")
+    assert learned.endswith("</tool_call><|im_end|>")
+
+
+def test_an_unfinished_thought_is_learned_up_to_where_it_stops(
+    tokenizer: Tokenizer, task: Task, turn: Turn
+) -> None:
+    chat = [*messages(task), {"role": "assistant", "reasoning_content": "Take w_in 20.0u."}]
+    example = Encoder(tokenizer).encode({"messages": chat, "unfinished": True})
+    learned = tokenizer.decode(example.tokens[example.learn].tolist(), skip_special_tokens=False)
+    assert learned == "<think>\nTake w_in 20.0u."
+
+
+def test_a_step_on_one_value_moves_its_neighbours_alike(
+    model: LlamaForCausalLM, tokenizer: Tokenizer
+) -> None:
+    table = torch.nn.Parameter(model.model.embed_tokens.weight.detach().clone())
+    before = table.detach().clone()
+    ordered = OrderedTable(table, tokenizer)
+    seen = token_id(tokenizer, "20.0u")
+    table.grad = torch.zeros_like(table)
+    table.grad[seen] = 1.0
+    ordered.take_gradient()
+    optimizer = torch.optim.SGD([ordered.words, ordered.map], lr=0.1)
+    optimizer.step()
+    ordered.write()
+    moved = (before - table).detach().norm(dim=1)
+    near, far = token_id(tokenizer, "20.2u"), token_id(tokenizer, "55.0meg")
+    assert moved[near] > 0.9 * moved[seen] > 3 * moved[far]
+    assert moved[token_id(tokenizer, IM_END)] == 0
 
 
 def test_near_values_start_out_alike() -> None:
