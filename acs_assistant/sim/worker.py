@@ -24,6 +24,7 @@ from acs_assistant.sim.cells import Cell
 from acs_assistant.sim.deck import BenchSource, Deck, Testbench
 from acs_assistant.sim.expressions import ExpressionError, compile_expression, namespace
 from acs_assistant.sim.flatten import CellLibrary, DeckError, Draws
+from acs_assistant.sim.meas import measure_sweep
 from acs_assistant.sim.measures import evaluate
 from acs_assistant.sim.models import EmptyLibrary, Library
 from acs_assistant.sim.ngspice import NgSpice
@@ -164,7 +165,8 @@ class Worker:
             if deck.devices and not devices and any(plot.kind == "op" for plot in found):
                 devices = tuple(self._device(label, d.path, d.kind) for label, d in deck.devices)
             for label, command in analysis.meas:
-                value = self._meas(label, command, values, meas)
+                own = measure_sweep(command, found[0]) if analysis.kind == "dc" else None
+                value = self._meas(label, command, values, meas) if own is None else own
                 if math.isfinite(value):
                     meas[label] = value
         return Run(name, tuple(plots), meas, devices, deck.area)

@@ -344,3 +344,38 @@ def test_the_worst_of_several_turns_is_the_gain_margin() -> None:
 def test_a_gain_margin_beyond_the_sweep_is_missing() -> None:
     with pytest.raises(MeasureError, match="no crossing of -180"):
         evaluate(metric("g", "gain_margin", node="out"), sweep_of([100.0, 10.0, 1.0, 0.1]))
+
+
+# The same square law over a voltage, a current and a temperature. ngspice measures the first.
+SQUARES = {
+    "v": "V1 x 0 0\nB1 out 0 v=v(x)*v(x)+0.3*v(x)\n.dc V1 -1 2 0.1\n",
+    "i": "I1 0 x 0\nR1 x 0 1\nB1 out 0 v=v(x)*v(x)+0.3*v(x)\n.dc I1 -1 2 0.1\n",
+    "temp": "B1 out 0 v=(temper/100)*(temper/100)+0.3*temper/100\n.dc temp -100 200 10\n",
+}
+FIGURES = ["max", "min", "pp", "avg", "max_at", "min_at"]
+
+
+@pytest.mark.parametrize("sweep", SQUARES)
+def test_meas_works_over_every_kind_of_sweep(pool: Pool, tmp_path: Path, sweep: str) -> None:
+    unit = 100 if sweep == "temp" else 1
+    cards = [f".meas dc {f} {f} v(out)" for f in FIGURES]
+    cards += [f".meas dc {f}_in {f} v(out) from={0.55 * unit} to={1.15 * unit}" for f in FIGURES]
+    cards += [".meas dc found find v(out) at=0.5" if unit == 1 else ".meas dc found avg v(out)"]
+    cards += [".meas dc twice param='2*pp_in'", ".meas dc nothing max v(out) from=9k to=10k"]
+    text = f"* squares\n{SQUARES[sweep]}" + "\n".join(cards) + "\n.end\n"
+    names = [card.split()[2] for card in cards]
+    made = circuit(tmp_path, {"main": text}, [metric(n, "meas", name=n) for n in names])
+    result = pool.simulate(SimulationRequest(made, {}, made.conditions))
+    assert result.status == "ok", result.error
+    expected = {
+        "max": 4.6, "min": -0.02, "pp": 4.62, "avg": 3.455 / 3, "max_at": 2.0, "min_at": -0.1,
+        "max_in": 1.54, "min_in": 0.54, "pp_in": 1.0, "avg_in": 1.0, "max_at_in": 1.1,
+        "min_at_in": 0.6, "twice": 2.0, "found": 0.4 if unit == 1 else 3.455 / 3,
+    }  # fmt: skip
+    for name, value in expected.items():
+        scale = unit if "_at" in name else 1
+        if name == "min_at":  # -0.1 and -0.2 are equal but for rounding
+            assert result.metrics[name] / scale in (pytest.approx(-0.1), pytest.approx(-0.2))
+        else:
+            assert result.metrics[name] == pytest.approx(value * scale, rel=1e-6), name
+    assert "nothing" not in result.metrics
