@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acs_assistant import paths
@@ -10,6 +11,7 @@ from acs_assistant.config import Settings, load_settings, save_settings
 from acs_assistant.engine.services import Services
 
 if TYPE_CHECKING:
+    from acs_assistant.cancel import CancelToken
     from acs_assistant.domain import Circuit, Task
     from acs_assistant.engine.proposers import Proposer
     from acs_assistant.llm.port import LanguageModel
@@ -52,6 +54,8 @@ def _services(settings: Settings, store: Store) -> Services:
         optimizers=OPTIMIZERS,
         save_settings=save_settings,
         make_hybrid=_make_hybrid,
+        find_benchmarks=_find_benchmarks,
+        read_benchmark=_read_benchmark,
     )
 
 
@@ -101,3 +105,15 @@ def _make_hybrid(name: str, services: Services, budget: int, model: str) -> Prop
     from acs_assistant.bench.hybrids import make_hybrid
 
     return make_hybrid(name, services, budget=budget, model=model)
+
+
+def _find_benchmarks(places: Sequence[Path]) -> Sequence[Any]:
+    from acs_assistant.bench.reading import find_results
+
+    return find_results(places)
+
+
+def _read_benchmark(folder: Path, cancel: CancelToken, progress: Callable[[float], None]) -> Any:
+    from acs_assistant.bench.reading import read_folder
+
+    return read_folder(folder, cancel, progress)

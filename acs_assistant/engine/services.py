@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from acs_assistant.cancel import CancelToken
 from acs_assistant.config import Settings
 from acs_assistant.domain import Circuit, Task
 from acs_assistant.llm.port import LanguageModel
@@ -63,7 +64,8 @@ class Services:
         save_settings: Stores them, and ``settings`` is replaced by the caller.
         adopt_model: Makes an installed model or a GGUF file the default; returns its card.
         rollback_model: Makes the default before the last ``adopt_model`` the default again.
-        read_benchmark: Reads a folder that ``bench`` wrote, as a ``bench.reading.Results``.
+        find_benchmarks: ``bench.reading.Found`` of every folder with results in some places.
+        read_benchmark: Reads such a folder as ``bench.reading.Results``, telling the share read.
         fine_tune: Command of fine-tuning on saved sessions, without its options.
     """
 
@@ -80,7 +82,8 @@ class Services:
     make_hybrid: Callable[[str, Services, int, str], Proposer] | None = None
     adopt_model: Callable[[str], Any] = _adopt
     rollback_model: Callable[[], Any] = _rollback
-    read_benchmark: Callable[[Path], Any] | None = None
+    find_benchmarks: Callable[[Sequence[Path]], Sequence[Any]] = lambda places: ()
+    read_benchmark: Callable[[Path, CancelToken, Callable[[float], None]], Any] | None = None
     fine_tune: tuple[str, ...] = FINE_TUNE
     _simulator: Simulator | None = None
     _models: dict[str, LanguageModel] = field(default_factory=dict)

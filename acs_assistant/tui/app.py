@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from acs_assistant.domain import Task
     from acs_assistant.engine.services import Services
     from acs_assistant.engine.session import Session
+    from acs_assistant.tui.training_run import TrainingRun
 
 LEAVE_SECONDS = 10.0
 """How long leaving waits for model and simulator to stop."""
@@ -42,6 +43,7 @@ class AcsApp(App[None]):
     Attributes:
         services: Settings, store, and the makers of the slow parts.
         clock: Monotonic seconds; tests give their own.
+        training: The fine-tuning that runs, or ran last; it outlives its screen.
     """
 
     CSS_PATH = "app.tcss"
@@ -56,6 +58,7 @@ class AcsApp(App[None]):
         self.services = services
         self.clock = clock
         self.closing: dict[int, threading.Thread] = {}
+        self.training: TrainingRun | None = None
         self._store_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         for theme in THEMES:
             self.register_theme(theme)
@@ -188,6 +191,8 @@ class AcsApp(App[None]):
         self.exit()
 
     def on_unmount(self) -> None:
+        if self.training is not None:
+            self.training.stop()
         self._store_thread.shutdown(wait=False, cancel_futures=True)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -343,6 +344,7 @@ def make_services(
         make_simulator=lambda: simulator or FakeSimulator(),
         make_optimizer=optimizer,
         optimizers=("tpe", "cmaes"),
+        fine_tune=(sys.executable, "-c", "raise SystemExit('no training in tests')"),
     )
 
 

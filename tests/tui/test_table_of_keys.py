@@ -10,6 +10,7 @@ from textual.screen import Screen
 
 from acs_assistant.tui.app import AcsApp
 from acs_assistant.tui.keys import KEYS, keys_of, unknown_ids
+from acs_assistant.tui.screens.bench import BenchScreen
 from acs_assistant.tui.screens.candidates import CandidatesScreen
 from acs_assistant.tui.screens.design import DesignScreen
 from acs_assistant.tui.screens.dialogs import RejectDialog
@@ -18,6 +19,7 @@ from acs_assistant.tui.screens.new_session import NewSessionScreen
 from acs_assistant.tui.screens.sessions import SessionsScreen
 from acs_assistant.tui.screens.settings import SettingsScreen
 from acs_assistant.tui.screens.sizes import SizesDialog
+from acs_assistant.tui.screens.training import TrainingScreen
 from tests.tui.driving import asked, measured, screen
 from tests.tui.fakes import Clock, make_app
 
@@ -28,6 +30,8 @@ SCREENS: dict[str, type] = {
     "design": DesignScreen,
     "sizes": SizesDialog,
     "candidates": CandidatesScreen,
+    "training": TrainingScreen,
+    "bench": BenchScreen,
     "settings": SettingsScreen,
     "dialog": RejectDialog,
     "page": HelpScreen,

@@ -259,6 +259,16 @@ class SessionsScreen(AcsScreen):
 
         self.app.push_screen(ModelsScreen())
 
+    def action_training(self) -> None:
+        from acs_assistant.tui.screens.training import TrainingScreen
+
+        self.app.push_screen(TrainingScreen())
+
+    def action_bench(self) -> None:
+        from acs_assistant.tui.screens.bench import BenchScreen
+
+        self.app.push_screen(BenchScreen())
+
     def action_circuits(self) -> None:
         from acs_assistant.tui.screens.circuits import CircuitsScreen
 

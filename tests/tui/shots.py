@@ -1,0 +1,19 @@
+"""Pictures of screens, the same on every machine."""
+
+from __future__ import annotations
+
+from syrupy.assertion import SnapshotAssertion
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+SIZES = [(80, 24), (120, 36), (160, 48)]
+
+
+async def shoot(pilot: Pilot[None], svg: SnapshotAssertion, name: str) -> None:
+    """Holds the screen as it is now against the stored picture."""
+    for field in pilot.app.screen.query(Input):
+        field.cursor_blink = False
+    pilot.app.clear_notifications()
+    await pilot.pause()
+    await pilot.pause()
+    assert pilot.app.export_screenshot() == svg(name=name)
