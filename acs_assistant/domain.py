@@ -127,7 +127,7 @@ class Conditions:
     Attributes:
         supply: Volts.
         temperature: Degrees Celsius.
-        load: Farads (amplifiers), amperes or ohms, as the circuit says.
+        load: Farads, amperes or ohms, as the circuit's ``load_unit`` says.
         corner: Process corner of the PDK.
     """
 
@@ -158,6 +158,7 @@ class Circuit:
         reference: The sizing in ``reference.toml``; empty when the folder has none.
         reference_metrics: What that sizing measured when it was stored.
         schematic: A plain-text drawing for the terminal; may be empty.
+        load_unit: What ``conditions.load`` is in: "F", "A" or "Ohm".
     """
 
     name: str
@@ -177,6 +178,7 @@ class Circuit:
     reference: Sizing = field(default_factory=dict)
     reference_metrics: Mapping[str, float] = field(default_factory=dict)
     schematic: str = ""
+    load_unit: str = "F"
 
     def parameter(self, name: str) -> Parameter:
         for parameter in self.parameters:

@@ -198,6 +198,7 @@ def _document(circuit: Circuit) -> dict[str, Any]:
             "supply": circuit.conditions.supply,
             "temperature": circuit.conditions.temperature,
             "load": circuit.conditions.load,
+            "load_unit": circuit.load_unit,
             "corner": circuit.conditions.corner,
             "ranges": {name: list(band) for name, band in circuit.condition_ranges.items()},
         },
@@ -245,6 +246,11 @@ def _print(circuit: Circuit) -> None:
         for m in circuit.metrics
     ]
     say("\n" + table(rows, ("metric", "unit", "spec", "reference", "meaning")))
+    conditions = circuit.conditions
+    say(
+        f"\nconditions: supply {quantity(conditions.supply, 'V')}, {conditions.temperature:g} C, "
+        f"load {quantity(conditions.load, circuit.load_unit)}, corner {conditions.corner}"
+    )
 
 
 def _check_document(result: CircuitCheck) -> dict[str, Any]:

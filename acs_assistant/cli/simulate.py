@@ -152,7 +152,8 @@ def _print(task: Task, measurement: Measurement, judged: Score, document: dict[s
     conditions, circuit = measurement.conditions, task.circuit
     say(
         f"{circuit.title}: {conditions.corner}, {conditions.temperature:g} C, "
-        f"{format_quantity(conditions.supply)}V, load {format_quantity(conditions.load)}\n"
+        f"{format_quantity(conditions.supply)}V, load "
+        f"{quantity(conditions.load, circuit.load_unit)}\n"
     )
     say(table(sizing_rows(circuit, document["sizing"])))
     if measurement.status == "failed":

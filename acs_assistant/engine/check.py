@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from acs_assistant.domain import Circuit, Evaluation, Task
 from acs_assistant.engine.evaluate import evaluate
 from acs_assistant.errors import CircuitError
+from acs_assistant.library.tables import CIRCUIT_FILE, Document
 from acs_assistant.sim.port import Simulator
 from acs_assistant.units import format_quantity
 
@@ -51,15 +52,25 @@ def check_circuit(circuit: Circuit, simulator: Simulator) -> CircuitCheck:
 
 
 def _measure_problems(circuit: Circuit) -> list[str]:
-    from acs_assistant.sim.measures import check
+    from acs_assistant.sim.measures import MEASURES, check
 
     problems = []
-    for metric in circuit.metrics:
+    for place, metric in enumerate(circuit.metrics):
         try:
             check(metric)
         except CircuitError as error:
-            problems.append(f"{error.message} {error.hint}".strip())
+            key = "arguments" if metric.measure in MEASURES else "measure"
+            problems.append(f"{_where(circuit, place, key)}{error.message} {error.hint}".strip())
     return problems
+
+
+def _where(circuit: Circuit, metric: int, key: str) -> str:
+    """ "line 83: " of a metric's key in ``circuit.toml``."""
+    try:
+        line = Document.read(circuit.path / CIRCUIT_FILE).line("metric", metric, key)
+    except CircuitError:
+        return ""
+    return f"line {line}: "
 
 
 def _metric_problems(circuit: Circuit, evaluation: Evaluation) -> list[str]:

@@ -144,7 +144,7 @@ def load_circuit(name: str | Path) -> Circuit:
         parameters=tuple(Parameter(**p.model_dump()) for p in table.parameter),
         metrics=tuple(Metric(**m.model_dump()) for m in table.metric),
         specs=tuple(Spec(**s.model_dump()) for s in table.spec),
-        conditions=Conditions(**table.conditions.model_dump(exclude={"ranges"})),
+        conditions=Conditions(**table.conditions.model_dump(exclude={"ranges", "load_unit"})),
         netlist=netlist,
         testbenches=tuple(_testbenches(folder)),
         objective=Objective(**table.objective.model_dump()) if table.objective else None,
@@ -152,6 +152,7 @@ def load_circuit(name: str | Path) -> Circuit:
         reference=reference.sizing if reference else {},
         reference_metrics=reference.metrics if reference else {},
         schematic=read_text(folder / SCHEMATIC_FILE) if (folder / SCHEMATIC_FILE).exists() else "",
+        load_unit=table.conditions.load_unit,
     )
     check_circuit(circuit, file)
     return circuit

@@ -95,6 +95,7 @@ class _ConditionsTable(_Table):
     supply: Quantity = 1.8
     temperature: Quantity = 27.0
     load: Quantity = 0.0
+    load_unit: Literal["F", "A", "Ohm"] = "F"
     corner: Corner = "tt"
     ranges: _RangesTable = _RangesTable()
 

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from acs_assistant import atomic
-from acs_assistant.domain import Circuit, Conditions, OperatingPoint, SpecResult, Turn
+from acs_assistant.domain import Circuit, OperatingPoint, SpecResult, Task, Turn
 from acs_assistant.errors import InputError
 from acs_assistant.report import figures
 from acs_assistant.report.record import SessionRecord, evaluation_of, sizing_of
@@ -46,7 +46,7 @@ def report_html(record: SessionRecord) -> str:
         best=best,
         met=best is not None and evaluation_of(best).score.met,
         verdict=_verdict(best),
-        conditions=_conditions(record.task.conditions, record.task.corners),
+        conditions=_conditions(record.task),
         specs=_spec_rows(record, best),
         others=_other_rows(record, best),
         sizes=_size_rows(record, best),
@@ -79,11 +79,12 @@ def _verdict(turn: Turn | None) -> str:
     return f"{count} of {len(results)} specs met"
 
 
-def _conditions(conditions: Conditions, corners: tuple[str, ...]) -> list[tuple[str, str]]:
+def _conditions(task: Task) -> list[tuple[str, str]]:
+    conditions, corners = task.conditions, task.corners
     return [
         ("Supply", f"{format_quantity(conditions.supply)} V"),
         ("Temperature", f"{conditions.temperature:g} °C"),
-        ("Load", format_quantity(conditions.load)),
+        ("Load", _quantity(conditions.load, task.circuit.load_unit)),
         ("Corner" if len(corners) == 1 else "Corners", ", ".join(corners)),
     ]
 

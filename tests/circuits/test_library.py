@@ -227,6 +227,14 @@ def test_a_broken_circuit_file_names_line_and_mend(
     assert hint in error.hint
 
 
+def test_the_load_has_a_unit(folder: Path) -> None:
+    assert load_circuit(folder).load_unit == "F"
+    assert load_circuit("ldo").load_unit == "A"
+    change(folder / "circuit.toml", replace('load = "2p"', 'load = "2p"\nload_unit = "W"'))
+    with pytest.raises(CircuitError, match="load_unit = 'W' is not known"):
+        load_circuit(folder)
+
+
 def test_a_missing_key_names_its_table(folder: Path) -> None:
     path = folder / "circuit.toml"
     line = line_of(path, 'name = "w_load"')

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from acs_assistant.domain import Measurement, Spec
 from acs_assistant.engine.check import check_circuit
 from acs_assistant.engine.specs import parse_size, parse_spec, parse_specs, parse_value
 from acs_assistant.errors import InputError
+from acs_assistant.library import load_circuit
 from acs_assistant.sim.port import SimulationRequest
 from acs_assistant.units import format_quantity
 from tests.engine.parts import CIRCUIT, ToySimulator
@@ -85,6 +87,26 @@ SOUND = replace(
 def test_a_sound_circuit_passes() -> None:
     result = check_circuit(SOUND, measured(gbw=14e6, power=1e-6, offset=0.0))
     assert result.problems == () and result.evaluation is not None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"unity_gain_frequency"', '"unity_gain_freq"', "there is no built-in measure"),
+        ('{ node = "out_d" }', '{ nodes = "out_d" }', "has no argument 'nodes'"),
+    ],
+)
+def test_a_wrong_measure_is_found_on_its_line(
+    tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    source = load_circuit("ota_5t").path
+    for file in source.iterdir():
+        if file.suffix in (".toml", ".spice"):
+            (tmp_path / file.name).write_text(file.read_text().replace(old, new, 1))
+    lines = (tmp_path / "circuit.toml").read_text().splitlines()
+    line = 1 + next(i for i, text in enumerate(lines) if new in text)
+    result = check_circuit(load_circuit(tmp_path), measured())
+    assert any(p.startswith(f"line {line}: ") and words in p for p in result.problems)
 
 
 @pytest.mark.parametrize(
