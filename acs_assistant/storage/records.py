@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from acs_assistant.domain import Task
+from acs_assistant.domain import Sizing, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,20 @@ class Provenance:
     simulator: str = ""
     pdk: str = ""
     seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A question about a turn and the model's answer. Neither is part of the conversation.
+
+    Attributes:
+        answer: Its words; empty when it gave none.
+        sizing: What it would simulate, when it called the tool instead of answering.
+    """
+
+    question: str
+    answer: str
+    sizing: Sizing = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from acs_assistant.domain import (
     Waveform,
 )
 from acs_assistant.storage.connection import insert
-from acs_assistant.storage.records import Provenance
+from acs_assistant.storage.records import Exchange, Provenance
 
 Row = Mapping[str, Any]
 
@@ -386,8 +386,10 @@ def _grouped(rows: Iterable[dict[str, Any]], key: str) -> dict[int, list[dict[st
 
 
 def insert_messages(db: Database, turn: int, messages: Sequence[Mapping[str, Any]]) -> None:
-    """Each distinct message is stored once, however many turns share it."""
-    for position, message in enumerate(messages):
+    """Adds messages to a turn; each distinct one is stored once, however many turns share it."""
+    held = "select coalesce(max(position), -1) + 1 from turn_messages where turn = ?"
+    first = int(db.conn.execute(held, [turn]).fetchone()[0])
+    for position, message in enumerate(messages, start=first):
         document = json.dumps(message, ensure_ascii=False, sort_keys=True)
         digest = hashlib.sha256(document.encode()).hexdigest()
         db.conn.execute(
@@ -401,11 +403,48 @@ def insert_messages(db: Database, turn: int, messages: Sequence[Mapping[str, Any
 
 
 def read_messages(db: Database, turn: int) -> list[dict[str, Any]]:
+    """What the model was given; questions asked later are left out."""
     return [
-        cast("dict[str, Any]", json.loads(row["document"]))
+        message
         for row in db.query(
             "select document from turn_messages join messages on messages.id = message "
             "where turn = ? order by position",
             [turn],
         )
+        if (message := _message(row)).get("name") not in (_QUESTION, _ANSWER)
     ]
+
+
+_QUESTION, _ANSWER = "question", "answer"
+
+
+def insert_exchange(db: Database, turn: int, exchange: Exchange) -> None:
+    """Two messages behind those of the turn, told apart by their names."""
+    answer: dict[str, Any] = {"role": "assistant", "name": _ANSWER, "content": exchange.answer}
+    if exchange.sizing:
+        answer["sizing"] = dict(exchange.sizing)
+    question = {"role": "user", "name": _QUESTION, "content": exchange.question}
+    insert_messages(db, turn, (question, answer))
+
+
+def read_exchanges(db: Database, session: int) -> dict[int, list[Exchange]]:
+    """Questions and answers by turn, in the order in which they were asked."""
+    found: dict[int, list[Exchange]] = defaultdict(list)
+    question = ""
+    for row in db.query(
+        "select turn, document from turn_messages join messages on messages.id = message "
+        "join turns on turns.id = turn where session = ? and instr(document, '\"name\"') > 0 "
+        "order by turn, turn_messages.position",
+        [session],
+    ):
+        message = _message(row)
+        if message.get("name") == _QUESTION:
+            question = message["content"]
+        elif message.get("name") == _ANSWER:
+            answer = Exchange(question, message["content"], message.get("sizing", {}))
+            found[row["turn"]].append(answer)
+    return dict(found)
+
+
+def _message(row: Row) -> dict[str, Any]:
+    return cast("dict[str, Any]", json.loads(row["document"]))

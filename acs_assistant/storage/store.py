@@ -27,7 +27,7 @@ from acs_assistant.storage import rows
 from acs_assistant.storage.connection import Connections, insert
 from acs_assistant.storage.copy import copy_session
 from acs_assistant.storage.lock import SessionLock, running
-from acs_assistant.storage.records import Provenance, SessionRecord, SessionSummary
+from acs_assistant.storage.records import Exchange, Provenance, SessionRecord, SessionSummary
 
 _SUMMARY = """
 select sessions.*, circuits.name as circuit_name,
@@ -262,6 +262,17 @@ class Store:
         """The messages that the model was given in this turn, in the OpenAI shape."""
         with self._connections.read() as db:
             return rows.read_messages(db, turn)
+
+    def add_exchange(self, session: int, turn: int, exchange: Exchange) -> None:
+        """Keeps a question about a turn with its answer; ``messages`` does not show it."""
+        with self._connections.write() as db:
+            self._session_row(db, session)
+            rows.insert_exchange(db, turn, exchange)
+
+    def exchanges(self, session: int) -> dict[int, list[Exchange]]:
+        """Questions and answers by turn, oldest first."""
+        with self._connections.read() as db:
+            return rows.read_exchanges(db, session)
 
     def provenance(self, turn: int) -> Provenance:
         """What made the turn."""

@@ -194,6 +194,16 @@ KEYS: tuple[Key, ...] = (
     Key("bench", "bench.again", "r", "again", "Read again", "Look for results again",
         footer=False),
 
+    Key("circuits", "circuits.import", "i", "import", "Import",
+        "Make a circuit of your own SPICE files"),
+
+    Key("import", "import.start", "ctrl+s,f5", "start", "Import",
+        "Read the files, simulate once, write the circuit folder", "^s", priority=True),
+    Key("import", "import.pick", "ctrl+o", "pick", "Pick", "Pick the file from the tree", "^o",
+        priority=True),
+    Key("import", "import.library", "ctrl+l", "library", "Library",
+        "Open the new circuit in the library", "^l", priority=True),
+
     Key("settings", "settings.save", "ctrl+s", "save", "Save", "Save the settings", "^s",
         priority=True),
 

@@ -18,6 +18,7 @@ from acs_assistant.domain import (
 )
 from acs_assistant.engine.evaluate import best_turn, rescored
 from acs_assistant.events import (
+    Answered,
     Decided,
     Event,
     ProposalReady,
@@ -28,6 +29,7 @@ from acs_assistant.events import (
     TurnStarted,
     TurnStored,
 )
+from acs_assistant.storage.records import Exchange
 
 
 class Phase(Enum):
@@ -73,6 +75,7 @@ class SessionState:
         head: The turn that the next one continues.
         thoughts: Reasoning of the turn in flight, as streamed so far.
         shown: A turn that the engineer looks at instead of the newest; None follows the head.
+        exchanges: What the model was asked about a turn, and its answers, by turn.
     """
 
     task: Task
@@ -88,6 +91,7 @@ class SessionState:
     stopped: Stopped | None = None
     shown: int | None = None
     waveforms: dict[int, tuple[Waveform, ...]] = field(default_factory=dict)
+    exchanges: dict[int, list[Exchange]] = field(default_factory=dict)
 
     def load(self, turns: Iterable[Turn], head: int | None, simulations: int) -> None:
         """Takes over what the store holds."""
@@ -153,6 +157,11 @@ class SessionState:
         self.waveforms[turn] = waveforms
         while len(self.waveforms) > WAVEFORMS_KEPT:
             del self.waveforms[next(iter(self.waveforms))]
+
+    def asked(self, event: Answered) -> None:
+        """Takes an answer in."""
+        answered = Exchange(event.question, event.text, event.sizing)
+        self.exchanges.setdefault(event.turn, []).append(answered)
 
     def set_specs(self, specs: Sequence[Spec]) -> None:
         self.task = replace(self.task, specs=tuple(specs))

@@ -82,6 +82,8 @@ class DesignScreen(SessionKeys, inherit_bindings=False):
         self.acs.theme_changed_signal.subscribe(self, lambda _: self._recolour())
         self.set_interval(1.0, self._tick)
         self.take_up_waiting()
+        store = self.acs.services.store
+        self.state.exchanges = await self.acs.offload(store.exchanges, self.session.id)
         await self.query_one(Reasoning).load()
         self._show_view("proposal")
         self.fetch_waveforms()
@@ -242,7 +244,7 @@ class DesignScreen(SessionKeys, inherit_bindings=False):
         if action == "run":
             return not self.running and not asking
         if action == "stop":
-            return self.running
+            return self.running or self.answering
         if action in ("undo", "redo"):
             return bool(self.state.turns)
         return True
@@ -383,6 +385,10 @@ class DesignScreen(SessionKeys, inherit_bindings=False):
         self.redraw()
 
     def action_stop(self) -> None:
+        """Stops an answer first; the design loop when there is none."""
+        if self.answering:
+            self.stop_answer()
+            return
         run = self._run
         if run is None:
             return

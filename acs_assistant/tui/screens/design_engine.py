@@ -54,6 +54,10 @@ class EngineScreen(AcsScreen, inherit_bindings=False):
         """Draws the status line alone."""
         raise NotImplementedError
 
+    def action_view(self, name: str) -> None:
+        """Brings a panel to the front."""
+        raise NotImplementedError
+
     async def show_event(self, event: Event) -> None:
         """What an event changes beyond the boards."""
         raise NotImplementedError

@@ -9,18 +9,14 @@ from textual import work
 
 from acs_assistant.domain import Turn
 from acs_assistant.errors import AcsError
-from acs_assistant.tui.screens.design_engine import EngineScreen
+from acs_assistant.tui.screens.design_asking import AskingScreen
 from acs_assistant.tui.state import Phase, sizing_of, verdict
 from acs_assistant.tui.widgets.history import HistoryTree
 from acs_assistant.tui.widgets.reasoning import Reasoning
 
 
-class SessionKeys(EngineScreen, inherit_bindings=False):
+class SessionKeys(AskingScreen, inherit_bindings=False):
     """Everything here waits for the loop to stop before it moves the head."""
-
-    def action_view(self, name: str) -> None:
-        """Brings a panel to the front."""
-        raise NotImplementedError
 
     @work(group="waveforms", exclusive=True)
     async def fetch_waveforms(self) -> None:
@@ -149,11 +145,6 @@ class SessionKeys(EngineScreen, inherit_bindings=False):
         from acs_assistant.tui.screens.export import ExportDialog
 
         await self.app.push_screen_wait(ExportDialog(self.session.id))
-
-    def action_why(self) -> None:
-        """Opens the reasoning of the turn that is looked at."""
-        self.action_view("reasoning")
-        self.run_worker(self.query_one(Reasoning).open_turn(self.state.viewed), group="why")
 
     @work(group="dialog", exclusive=True)
     async def action_compare(self) -> None:

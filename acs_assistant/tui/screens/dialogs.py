@@ -41,6 +41,32 @@ class RejectDialog(Dialog[str]):
         self.dismiss(REASONS[event.option_index])
 
 
+class QuestionDialog(Dialog[str]):
+    """A question to the model about one turn."""
+
+    BOX_TITLE = "Ask why"
+
+    def __init__(self, turn: int, question: str) -> None:
+        super().__init__()
+        self._turn = turn
+        self._question = question
+
+    def body(self) -> ComposeResult:
+        yield Static(f"What do you want to know about turn {self._turn}?", classes="field-label")
+        yield Input(placeholder=self._question, id="question", compact=True)
+        yield Static("The answer is kept with the turn. It changes nothing in the session.",
+                     classes="hint", markup=False)  # fmt: skip
+
+    def subtitle(self) -> str:
+        return "Enter asks; empty asks why · Esc closes"
+
+    def on_mount(self) -> None:
+        self.query_one(Input).focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self.dismiss(event.value.strip() or self._question)
+
+
 class NumberDialog(Dialog[int]):
     """One whole number above zero."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from textual import on
 from textual.app import ComposeResult
@@ -14,8 +15,10 @@ from textual.widgets import Markdown, Static
 from textual.widgets.markdown import MarkdownStream
 
 from acs_assistant.domain import Circuit, Turn
+from acs_assistant.storage.records import Exchange
 from acs_assistant.tui.state import Prediction, SessionState, verdict
 from acs_assistant.tui.text import first_line, metric_unit, plain, quantity
+from acs_assistant.tui.widgets.answer import Answer, answer_note
 from acs_assistant.tui.widgets.columns import Cell, Column, columns
 
 KEPT = 24
@@ -72,8 +75,8 @@ class Entry(Vertical):
         self.folded = folded
         if folded:
             await self.finish()
-            await self.query(Markdown).remove()
-        elif self.text and not self.query(Markdown):
+            await self.query(".entry-body").remove()
+        elif self.text and not self.query(".entry-body"):
             await (await self._body()).update(self.text)
 
     def title(self, content: Content) -> None:
@@ -99,10 +102,21 @@ class Entry(Vertical):
         table = (Column("metric"), Column("expected", "right"), Column("measured", "right"),
                  Column(""), Column(""))  # fmt: skip
         content = columns(table, cells, max(self.size.width, 40))
-        await self.mount(Static(content, markup=False, classes="entry-predictions"))
+        table_ = Static(content, markup=False, classes="entry-predictions")
+        answers = self.query(Answer)
+        await self.mount(table_, before=answers.first() if answers else None)
+
+    async def show_answers(self, circuit: Circuit, turn: Turn, asked: Sequence[Exchange]) -> None:
+        """What the model was asked about this turn; hidden while the entry is folded."""
+        if not self.folded:
+            for exchange in asked[len(self.query(Answer)) :]:
+                note = answer_note(circuit, exchange.answer, exchange.sizing, turn.proposal.sizing)
+                await self.mount(Answer(exchange.question, exchange, note))
+        for answer in self.query(Answer):
+            answer.display = not self.folded
 
     async def _body(self) -> Markdown:
-        body = Markdown(open_links=False)
+        body = Markdown(open_links=False, classes="entry-body")
         await self.mount(body, after=self.query_one(".entry-title"))
         return body
 
@@ -186,6 +200,21 @@ class Reasoning(VerticalScroll):
                 await entry.fold(self.fold_after, by_hand=False)
                 await self._close(entry, turn)
 
+    async def ask(self, turn: Turn, question: str) -> Answer:
+        """Opens the turn's entry and puts a question below it, to be answered."""
+        await self.open_turn(turn)
+        entry = self._entry(turn.id)
+        assert entry is not None, "open_turn makes one"
+        answer = Answer(question)
+        await entry.mount(answer)
+        self.scroll_to_widget(answer, animate=False)
+        return answer
+
+    def follow(self, answer: Answer) -> None:
+        """Keeps the end of an answer in view while it comes."""
+        if answer.is_mounted:
+            self.call_after_refresh(self.scroll_to_widget, answer, animate=False)
+
     async def toggle_all(self) -> None:
         """Opens every entry when any is folded; else folds them all."""
         entries = list(self.query(Entry))
@@ -195,11 +224,16 @@ class Reasoning(VerticalScroll):
             await asyncio.sleep(0)  # keys that wait come in between
 
     async def open_turn(self, turn: Turn | None) -> None:
-        """Opens one turn's entry and brings it into view."""
-        entry = self._entry(turn.id) if turn is not None else None
-        if entry is not None:
-            await self._toggle(entry, fold=False)
-            self.scroll_to_widget(entry, animate=False, top=True)
+        """Opens one turn's entry, made anew when it is not there, and brings it into view."""
+        if turn is None:
+            return
+        entry = self._entry(turn.id)
+        if entry is None:
+            entry = Entry(turn.index, turn=turn.id)
+            entry.keep(_thoughts(turn))
+            await self.mount(entry)
+        await self._toggle(entry, fold=False)
+        self.scroll_to_widget(entry, animate=False, top=True)
 
     @on(Entry.Toggled)
     async def _on_toggled(self, event: Entry.Toggled) -> None:
@@ -223,6 +257,8 @@ class Reasoning(VerticalScroll):
             await entry.outcome(self.state.predictions(turn), self.state.task.circuit)
         else:
             await entry.query(".entry-predictions").remove()
+        asked = self.state.exchanges.get(turn.id, ())
+        await entry.show_answers(self.state.task.circuit, turn, asked)
 
 
 def _thoughts(turn: Turn) -> str:
