@@ -149,9 +149,21 @@ class RlConfig(_Section):
     seed: int = 1
 
 
-class FromSessionsConfig(_Section):
-    """Fine-tuning on saved sessions: the budget of each stage."""
+class CircuitTable(_Section):
+    """What is simulated and imitated of a circuit that has no sessions yet."""
 
+    sobol: int = Field(default=1500, ge=64, description="sizings spread over the whole box")
+    local: int = Field(default=2500, ge=32, description="perturbations of the best sizings")
+    rounds: int = Field(default=1, ge=1, description="rounds of solve, simulate and refit")
+    tasks: int = Field(default=800, ge=8, description="spec sets solved per round")
+    sft_seconds: float = Field(default=1200, description="imitating what was solved")
+    sft_rate: float = Field(default=5e-4, description="learning rate of that")
+
+
+class FromSessionsConfig(_Section):
+    """Fine-tuning on saved sessions, or on a circuit: the budget of each stage."""
+
+    circuit: CircuitTable = CircuitTable()
     perturbations: int = Field(
         default=96, ge=8, description="sizings simulated around the right ones, per circuit"
     )

@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from acs_assistant.domain import Circuit, Task
 from acs_assistant.errors import ConfigError
 from acs_assistant.library import load_circuit
 from acs_assistant.sim.port import Simulator
@@ -24,7 +22,7 @@ from acs_assistant.training.grpo import TrajectoryLevel
 from acs_assistant.training.journal import Journal
 from acs_assistant.training.policy import Group, informative, update
 from acs_assistant.training.sft import Progress, save_together, whole_checkpoint
-from acs_assistant.training.tasks import draw_specs, good_rows
+from acs_assistant.training.tasks import RowTasks
 from acs_assistant.training.tl_grpo import Collected, Collector, TaskSource, TurnLevel
 
 Method = Literal["grpo", "tl-grpo"]
@@ -59,7 +57,7 @@ def train_rl(
     """
     torch.set_num_threads(config.threads)
     distributed.begin()
-    source = ArchiveTasks(config) if source is None else source
+    source = archive_tasks(config) if source is None else source
     run = _Run(method, config, out, source)
     if resume:
         run.resume()
@@ -208,36 +206,12 @@ def _mean(values: NDArray[Any]) -> float | None:
     return round(float(values.mean()), 4) if len(values) else None
 
 
-class ArchiveTasks:
-    """Training tasks from the archives of a recipe: specs of good sizings, relaxed a little."""
-
-    def __init__(self, config: RlConfig) -> None:
-        self._relax = config.relax
-        self._archives = [
-            load_archive(_archive_path(Path(config.data), name), load_circuit(name))
-            for name in config.circuits
-        ]
-        self._pools = [good_rows(archive, 2) for archive in self._archives]
-        for archive, pool in zip(self._archives, self._pools, strict=True):
-            if not len(pool):
-                raise ConfigError(
-                    f"no sizing of circuit {archive.circuit.name} comes near its specs.",
-                    hint="Simulate more, or check the circuit: acs-assistant circuits check PATH",
-                    file=_archive_path(Path(config.data), archive.circuit.name),
-                )
-
-    @property
-    def circuits(self) -> Sequence[Circuit]:
-        return [archive.circuit for archive in self._archives]
-
-    def draw(self, rng: np.random.Generator) -> Task:
-        while True:
-            which = int(rng.integers(len(self._archives)))
-            archive, pool = self._archives[which], self._pools[which]
-            row = int(pool[rng.integers(len(pool))])
-            specs = draw_specs(archive.circuit, archive.metrics[row], rng, self._relax)
-            if specs is not None:
-                return Task(archive.circuit, specs, archive.circuit.conditions)
+def archive_tasks(config: RlConfig) -> RowTasks:
+    """Training tasks from the archives of a recipe."""
+    circuits = [load_circuit(name) for name in config.circuits]
+    paths = [_archive_path(Path(config.data), circuit.name) for circuit in circuits]
+    archives = [load_archive(path, c) for path, c in zip(paths, circuits, strict=True)]
+    return RowTasks(archives, config.relax)
 
 
 def _archive_path(folder: Path, name: str) -> Path:

@@ -158,6 +158,8 @@ class Workshop:
 
         With ``noise`` the turn is knocked off its target and not to be imitated.
         """
+        if not drafts:
+            return
         best = np.array([self.best_row(draft) for draft in drafts])
         known = best >= 0
         home = np.repeat(self.anchor[None, :], len(drafts), axis=0)
@@ -322,6 +324,8 @@ class Workshop:
         self, tasks: Sequence[tuple[Spec, ...]], answers: NDArray[np.int64]
     ) -> list[Draft]:
         """Sessions whose first proposal is rejected with a bound, and whose second obeys it."""
+        if not tasks:
+            return []
         drafts, edges = [], []
         width = len(self.circuit.parameters)
         for specs, row in zip(tasks, answers, strict=True):

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from acs_assistant.domain import Circuit, Spec
+from acs_assistant.domain import Circuit, Spec, Task
+from acs_assistant.errors import InputError
 from acs_assistant.prompting.numbers import Rounding, format_value
 from acs_assistant.scoring import shortfall
 from acs_assistant.training.archive import Archive
@@ -37,6 +38,38 @@ def good_rows(archive: Archive, part: int) -> NDArray[np.int64]:
     return working[np.argsort(-scores[working])[: max(200, len(working) // part)]]
 
 
+class RowTasks:
+    """Tasks from archives: the specs that a good sizing meets, relaxed a little.
+
+    Raises:
+        InputError: An archive has no sizing that comes near its circuit's specs.
+    """
+
+    def __init__(self, archives: Sequence[Archive], relax: float) -> None:
+        self._archives = list(archives)
+        self._relax = relax
+        self._pools = [good_rows(archive, 2) for archive in archives]
+        for archive, pool in zip(archives, self._pools, strict=True):
+            if not len(pool):
+                raise InputError(
+                    f"no simulated sizing of circuit {archive.circuit.name} comes near its specs.",
+                    hint="Simulate more, or check the circuit: acs-assistant circuits check PATH",
+                )
+
+    @property
+    def circuits(self) -> Sequence[Circuit]:
+        return [archive.circuit for archive in self._archives]
+
+    def draw(self, rng: np.random.Generator) -> Task:
+        while True:
+            which = int(rng.integers(len(self._archives)))
+            archive, pool = self._archives[which], self._pools[which]
+            row = int(pool[rng.integers(len(pool))])
+            specs = draw_specs(archive.circuit, archive.metrics[row], rng, self._relax)
+            if specs is not None:
+                return Task(archive.circuit, specs, archive.circuit.conditions)
+
+
 def draw_specs(
     circuit: Circuit, metrics: Sequence[float], rng: np.random.Generator, relax: float
 ) -> tuple[Spec, ...] | None:
@@ -64,8 +97,13 @@ def draw_specs(
 
 
 def draw_from_ranges(circuit: Circuit, rng: np.random.Generator) -> tuple[Spec, ...]:
-    """Specs whose targets lie anywhere in the circuit's stated ranges; perhaps infeasible."""
+    """Specs whose targets lie anywhere in the circuit's stated ranges; perhaps infeasible.
+
+    A circuit that states none gives its own specs.
+    """
     ranged = [s for s in circuit.specs if s.range is not None]
+    if not ranged:
+        return circuit.specs
     count = int(rng.integers(3, len(ranged) + 1)) if len(ranged) > 3 else len(ranged)
     specs = []
     for index in sorted(rng.choice(len(ranged), size=count, replace=False)):

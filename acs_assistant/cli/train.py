@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from acs_assistant.cli.output import json_option, print_json, progress, say, table
+from acs_assistant.cli.output import complain, json_option, print_json, progress, say, table
 from acs_assistant.errors import InputError
 
 if TYPE_CHECKING:
+    from acs_assistant.llm import ModelCard
+    from acs_assistant.sim.port import Simulator
+    from acs_assistant.training.config import FromSessionsConfig
     from acs_assistant.training.evaluate import Report
+    from acs_assistant.training.tuning import Outcome
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -123,6 +127,8 @@ def _reinforce(
 @train.command("from-sessions")
 @click.option("--session", "sessions", type=int, multiple=True, metavar="ID",
               help="A session to learn from; may be repeated. All of them by default.")  # fmt: skip
+@click.option("--circuit", "circuit", default="", metavar="DIR",
+              help="Instead: a circuit without sessions, simulated for it.")  # fmt: skip
 @click.option("--model", default="", help="The model to start from; the one in use by default.")
 @click.option("--config", "config", type=_FILE, help="Budget of each stage (TOML).")
 @click.option("--out", type=_FOLDER, help="Folder of the run; one in the data folder by default.")
@@ -130,6 +136,7 @@ def _reinforce(
 @json_option
 def from_sessions(
     sessions: tuple[int, ...],
+    circuit: str,
     model: str,
     config: Path | None,
     out: Path | None,
@@ -141,27 +148,20 @@ def from_sessions(
     A run that was stopped goes on when it is started again with the same sessions.
     """
     _require_extra()
-    from acs_assistant import llm, paths
+    if circuit and sessions:
+        raise InputError("--circuit and --session exclude each other.", hint="Leave one out.")
+    from acs_assistant import llm
     from acs_assistant.cli.compose import make_simulator
-    from acs_assistant.storage.store import Store
     from acs_assistant.training.config import FromSessionsConfig, load_config
 
     recipe = FromSessionsConfig() if config is None else load_config(config, FromSessionsConfig)
     card = llm.show_model(model) if model else llm.default_model()
-    from acs_assistant.training import from_sessions as tuning
-
-    store = Store(paths.database())
-    try:
-        chosen = tuning.chosen_sessions(store, sessions)
-    finally:
-        store.close()
-    plan = tuning.plan_of(chosen, card, recipe)
-    folder = out or paths.data_dir() / "training" / tuning.digest(plan)
     simulator = make_simulator()
     try:
-        outcome = tuning.train_from_sessions(
-            chosen, card, recipe, simulator, folder, may_adopt=not no_adopt, say=progress
-        )
+        if circuit:
+            outcome = _for_circuit(circuit, card, recipe, simulator, out, not no_adopt)
+        else:
+            outcome = _for_sessions(sessions, card, recipe, simulator, out, not no_adopt)
     finally:
         simulator.close()
     if as_json:
@@ -182,6 +182,57 @@ def from_sessions(
         say(f"Not worse. Use it with: acs-assistant models adopt {outcome.model}")
     else:
         say(f"Worse than {card.name}, which stays in use.")
+
+
+def _for_sessions(
+    ids: tuple[int, ...],
+    card: ModelCard,
+    recipe: FromSessionsConfig,
+    simulator: Simulator,
+    out: Path | None,
+    may_adopt: bool,
+) -> Outcome:
+    from acs_assistant import paths
+    from acs_assistant.storage.store import Store
+    from acs_assistant.training import from_sessions as tuning
+    from acs_assistant.training.tuning import digest
+
+    store = Store(paths.database())
+    try:
+        chosen = tuning.chosen_sessions(store, ids)
+    finally:
+        store.close()
+    folder = out or _run_folder(digest(tuning.plan_of(chosen, card, recipe)))
+    return tuning.train_from_sessions(
+        chosen, card, recipe, simulator, folder, may_adopt=may_adopt, say=progress
+    )
+
+
+def _for_circuit(
+    name: str,
+    card: ModelCard,
+    recipe: FromSessionsConfig,
+    simulator: Simulator,
+    out: Path | None,
+    may_adopt: bool,
+) -> Outcome:
+    from acs_assistant.library import load_circuit
+
+    circuit = load_circuit(name)
+    from acs_assistant.training import for_circuit as tuning
+    from acs_assistant.training.tuning import digest
+
+    folder = out or _run_folder(digest(tuning.plan_for(circuit, card, recipe)))
+    complain(tuning.estimate(circuit, recipe, simulator).text())
+    return tuning.train_for_circuit(
+        circuit, card, recipe, simulator, folder, may_adopt=may_adopt, say=progress
+    )
+
+
+def _run_folder(key: str) -> Path:
+    from acs_assistant import paths
+
+    return paths.data_dir() / "training" / key
 
 
 @train.command()

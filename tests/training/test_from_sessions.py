@@ -21,13 +21,14 @@ from acs_assistant.prompting.render import messages
 from acs_assistant.scoring import score
 from acs_assistant.storage.records import Provenance
 from acs_assistant.storage.store import Store
-from acs_assistant.training import from_sessions
+from acs_assistant.training import tuning
 from acs_assistant.training.chat import chat_text
 from acs_assistant.training.config import FromSessionsConfig
 from acs_assistant.training.export_gguf import write_gguf
-from acs_assistant.training.from_sessions import Standing, chosen_sessions, train_from_sessions
+from acs_assistant.training.from_sessions import chosen_sessions, train_from_sessions
 from acs_assistant.training.import_gguf import import_gguf
 from acs_assistant.training.lessons import SessionTasks, grounds_of, lessons_of
+from acs_assistant.training.tuning import Standing
 from tests.llm.tiny_gguf import write_tiny_gguf
 from tests.training.toy import CIRCUIT, TASK, Formula, measured
 
@@ -195,7 +196,7 @@ def test_from_sessions_to_an_evaluated_model(
     def die(*_: object) -> Standing:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(from_sessions, "_standing", die)
+    monkeypatch.setattr(tuning, "_standing", die)
     with pytest.raises(KeyboardInterrupt):
         train_from_sessions(chosen, card, TINY, Formula(), out)
     trained = (out / "rl" / "metrics.jsonl").read_text()
@@ -217,19 +218,24 @@ def test_from_sessions_to_an_evaluated_model(
         train_from_sessions(chosen, card, other, Formula(), out)
 
 
-@pytest.mark.parametrize(("after", "taken"), [(0.9, False), (1.0, True)])
+@pytest.mark.parametrize(
+    ("after", "early", "taken"),
+    [(0.9, 0.9, False), (1.0, 0.5, True), (1.0, 0.4, False), (1.1, 0.4, True)],
+)
 def test_only_a_model_that_is_not_worse_is_adopted(
     store: Store,
     card: llm.ModelCard,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     after: float,
+    early: float,
     taken: bool,
 ) -> None:
     def standing(model: Path, *_: object) -> Standing:
-        return Standing({1: 0.5}, 1.0 if model == card.path else after)
+        old, new = Standing({1: 0.5}, 1.0), Standing({1: early}, after)
+        return old if model == card.path else new
 
-    monkeypatch.setattr(from_sessions, "_standing", standing)
+    monkeypatch.setattr(tuning, "_standing", standing)
     budget = TINY.model_copy(update={"sft_seconds": 0.0, "rl_steps": 0, "rl_seconds": 0.0})
     chosen = chosen_sessions(store, [by_engineer(store)])
     outcome = train_from_sessions(chosen, card, budget, Formula(), tmp_path / "run")

@@ -140,3 +140,21 @@ def test_from_sessions_by_command(command: Command, gguf: Path, tmp_path: Path) 
     said = command(*arguments).out
     assert "held-out draws" in said
     assert ("The default model is now" in said) is document["not_worse"]
+
+
+def test_for_a_circuit_by_command(
+    command: Command, pool: Formula, gguf: Path, tmp_path: Path
+) -> None:
+    llm.adopt(str(gguf))
+    path = tmp_path / "recipe.toml"
+    path.write_text(
+        "rl_steps = 1\ntasks = 1\ngroup = 2\nturns = 1\nmax_tokens = 64\nheld_out = 1\n"
+        'budget = 1\nthreads = 1\nprecision = "f32"\n'
+        "[circuit]\nsobol = 128\nlocal = 64\ntasks = 12\nsft_seconds = 0.3\n"
+    )
+    arguments = ("train", "from-sessions", "--circuit", "toy", "--config", str(path))
+    done = command(*arguments, "--no-adopt", "--json")
+    assert done.err.startswith("About ") and "simulations" in done.err
+    assert done.document["adopted"] == "" and done.document["draws"] == 1
+    both = command(*arguments, "--session", "1")
+    assert both.status == 2 and "exclude" in both.err
