@@ -156,7 +156,7 @@ def bode(record: SessionRecord) -> Figure:
         upper.set(title=f"Frequency response of {record.task.circuit.name}", ylabel="gain (dB)")
         lower.set(xlabel="frequency (Hz)", ylabel="phase (°)")
         lower.yaxis.set_major_locator(_ticks(45))
-        _engineering(lower.xaxis, response.frequency)
+        engineering(lower.xaxis, response.frequency)
         _mark_crossover(upper, lower, response)
     return figure
 
@@ -180,6 +180,30 @@ def step(record: SessionRecord) -> Figure:
             axes.plot(time, values, line, color=colour, label=name)
         axes.set(title=f"Step response, {waveform.testbench}", xlabel="time (µs)",
                  ylabel="voltage (V)")  # fmt: skip
+        axes.legend(loc="best")
+    return figure
+
+
+def noise(record: SessionRecord) -> Figure:
+    """Every spectral density of the best turn's noise analysis, against frequency.
+
+    Raises:
+        InputError: The record holds no noise analysis.
+    """
+    waveform = next((w for w in record.waveforms if w.analysis == "noise" and len(w.x) > 1), None)
+    if waveform is None:
+        raise InputError(f"session {record.id} holds no noise analysis to draw.")
+    with style():
+        figure, axes = _blank(5.4, 3.0)
+        frequency = np.array(waveform.x, dtype=float)
+        lines = zip(waveform.y, ("-", "--", "-.", ":"), (BLUE, ORANGE, GREEN, GREY), strict=False)
+        for name, line, colour in lines:
+            density = np.abs(np.array(waveform.y[name]))
+            axes.loglog(frequency, density, line, color=colour, label=name)
+            engineering(axes.yaxis, density)
+        engineering(axes.xaxis, frequency)
+        axes.set(title=f"Noise, {waveform.testbench}", xlabel="frequency (Hz)",
+                 ylabel="density (V/√Hz)")  # fmt: skip
         axes.legend(loc="best")
     return figure
 
@@ -213,7 +237,7 @@ def pareto(record: SessionRecord, x: str, y: str) -> Figure:
                 axes.annotate(str(n), (a, b), (4, 4), textcoords="offset points", size=7)
         for axis, metric, values in ((axes.xaxis, metrics[0], points[:, 0]),
                                      (axes.yaxis, metrics[1], points[:, 1])):  # fmt: skip
-            _engineering(axis, values)
+            engineering(axis, values)
             axis.set_label_text(_label(metric))
         axes.set_title(f"{y} against {x}")
         axes.legend(loc="best", fontsize=8)
@@ -261,6 +285,7 @@ FIGURES: dict[str, Callable[[SessionRecord], Figure]] = {
     "margins": margins,
     "bode": bode,
     "step": step,
+    "noise": noise,
     "tradeoff": tradeoff,
 }
 
@@ -354,7 +379,7 @@ def _voltages(waveform: Waveform) -> list[str]:
     return moving or names
 
 
-def _engineering(axis: Any, values: np.ndarray) -> None:
+def engineering(axis: Any, values: np.ndarray) -> None:
     """SPICE notation on the ticks; a log scale where the values span over 30 times."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 

@@ -94,6 +94,26 @@ class GmIdTable:
         mixed = [a + part * (b - a) for a, b in zip(*rows, strict=True)]
         return GmIdPoint(gm_over_id, length, mixed[0], *(math.exp(value) for value in mixed[1:]))
 
+    def curve(self, length: float) -> tuple[Array, Array, Array, Array]:
+        """One length from weak to strong inversion; a length outside of the table is its nearest.
+
+        Returns:
+            gm/Id (1/V), falling, with Id/W (A/m), gm/gds and fT (Hz) there; equal lengths.
+        """
+        place = np.interp(np.log(length), np.log(self.lengths), np.arange(len(self.lengths)))
+        lower = min(int(place), len(self.lengths) - 2)
+        part = float(place) - lower
+
+        def between(columns: Array) -> Array:
+            logs = np.log(np.maximum(columns[lower : lower + 2], 1e-30))
+            return np.asarray(np.exp((1 - part) * logs[0] + part * logs[1]))
+
+        id, gm, gds, cgg = map(between, (self.id, self.gm, self.gds, self.cgg))
+        ratio = gm / id
+        kept = slice(int(ratio.argmax()), None)
+        speed = gm / (2 * math.pi * cgg)
+        return ratio[kept], (id / self.width)[kept], (gm / gds)[kept], speed[kept]
+
     def _row(self, index: int, gm_over_id: float) -> list[float]:
         curve = self.gm_over_id[index]
         peak = int(curve.argmax())

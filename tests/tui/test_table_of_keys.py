@@ -12,9 +12,12 @@ from acs_assistant.tui.app import AcsApp
 from acs_assistant.tui.keys import KEYS, keys_of, unknown_ids
 from acs_assistant.tui.screens.bench import BenchScreen
 from acs_assistant.tui.screens.candidates import CandidatesScreen
+from acs_assistant.tui.screens.circuits import CircuitsScreen
 from acs_assistant.tui.screens.design import DesignScreen
 from acs_assistant.tui.screens.dialogs import RejectDialog
+from acs_assistant.tui.screens.gmid import GmIdScreen
 from acs_assistant.tui.screens.help import HelpScreen
+from acs_assistant.tui.screens.importing import ImportScreen
 from acs_assistant.tui.screens.new_session import NewSessionScreen
 from acs_assistant.tui.screens.sessions import SessionsScreen
 from acs_assistant.tui.screens.settings import SettingsScreen
@@ -30,8 +33,11 @@ SCREENS: dict[str, type] = {
     "design": DesignScreen,
     "sizes": SizesDialog,
     "candidates": CandidatesScreen,
+    "gmid": GmIdScreen,
     "training": TrainingScreen,
     "bench": BenchScreen,
+    "circuits": CircuitsScreen,
+    "import": ImportScreen,
     "settings": SettingsScreen,
     "dialog": RejectDialog,
     "page": HelpScreen,

@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual import work
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
+from textual.widgets import DataTable
 
 from acs_assistant.domain import Decision, Sizing
 from acs_assistant.engine.session import Session
@@ -47,7 +48,10 @@ class DesignScreen(SessionKeys, inherit_bindings=False):
     """One session. The engine runs in a thread of its own; this screen only draws and answers."""
 
     # with the styles of what opens over it: reading them later would restyle everything again
-    CSS_PATH = ["design.tcss", "sizes.tcss", "compare.tcss", "analysis.tcss", "candidates.tcss"]  # noqa: RUF012
+    CSS_PATH = [  # noqa: RUF012
+        "design.tcss", "sizes.tcss", "compare.tcss", "analysis.tcss", "candidates.tcss",
+        "gmid.tcss",
+    ]  # fmt: skip
     KEY_SCOPES: ClassVar[tuple[str, ...]] = ("design",)
     BINDINGS: ClassVar[Bindings] = bindings("design", "focus")
 
@@ -57,7 +61,6 @@ class DesignScreen(SessionKeys, inherit_bindings=False):
         self._view = "proposal"
         self._lower = "devices"
         self._following = True
-        self._plot = "bode"
 
     def compose(self) -> ComposeResult:
         fold = self.acs.services.settings.interface.fold_reasoning
@@ -131,9 +134,9 @@ class DesignScreen(SessionKeys, inherit_bindings=False):
             score.show(make(self.state), empty)
         plots = self.query_one("#plots", Plot)
         if plots.display:
-            make, title, empty = CHARTS[self._plot]
+            make, title, empty = CHARTS[self.plot]
             viewed = self.state.viewed
-            of_turn = viewed is not None and self._plot in OF_ONE_TURN
+            of_turn = viewed is not None and self.plot in OF_ONE_TURN
             where = f" · turn {viewed.index}" if viewed is not None and of_turn else ""
             plots.border_title = f"{title}{where}"
             plots.show(make(self.state), empty)
@@ -202,7 +205,8 @@ class DesignScreen(SessionKeys, inherit_bindings=False):
             self._lower = name
         self._arrange()
         if name in _LOWER and self.is_mounted:
-            self.query_one(f"#{name}").focus()
+            panel = self.query_one(f"#{name}")
+            (panel.query_one(DataTable) if name == "devices" else panel).focus()
 
     def _arrange(self) -> None:
         """Shows the panels that this size has room for: one under the specs, or all side by side.
@@ -230,7 +234,7 @@ class DesignScreen(SessionKeys, inherit_bindings=False):
 
     def _turn_plot(self, step: int) -> None:
         kinds = list(CHARTS)
-        self._plot = kinds[(kinds.index(self._plot) + step) % len(kinds)]
+        self.plot = kinds[(kinds.index(self.plot) + step) % len(kinds)]
         if not self.query_one("#plots").display:
             self.action_view("plots")
         self._draw_plots()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 from textual import work
 
@@ -11,12 +12,19 @@ from acs_assistant.domain import Turn
 from acs_assistant.errors import AcsError
 from acs_assistant.tui.screens.design_asking import AskingScreen
 from acs_assistant.tui.state import Phase, sizing_of, verdict
+from acs_assistant.tui.widgets.devices import DeviceTable
 from acs_assistant.tui.widgets.history import HistoryTree
 from acs_assistant.tui.widgets.reasoning import Reasoning
 
 
 class SessionKeys(AskingScreen, inherit_bindings=False):
-    """Everything here waits for the loop to stop before it moves the head."""
+    """Everything here waits for the loop to stop before it moves the head.
+
+    Attributes:
+        plot: Which of the plots is shown.
+    """
+
+    plot = "bode"
 
     @work(group="waveforms", exclusive=True)
     async def fetch_waveforms(self) -> None:
@@ -145,6 +153,38 @@ class SessionKeys(AskingScreen, inherit_bindings=False):
         from acs_assistant.tui.screens.export import ExportDialog
 
         await self.app.push_screen_wait(ExportDialog(self.session.id))
+
+    @work(group="dialog", exclusive=True)
+    async def action_figure(self) -> None:
+        """A plot as a file; plots of one turn are of the turn that is looked at."""
+        from acs_assistant.engine.drawing import export_figure
+        from acs_assistant.tui.screens.figure import FIGURES, OF_PLOT, FigureDialog
+
+        viewed, session = self.state.viewed, self.session.id
+        if viewed is None:
+            self.notify("There is nothing to draw before the first simulation.")
+            return
+        store = self.acs.services.store
+
+        def write(name: str, path: Path) -> None:
+            export_figure(store, session, name, path, viewed.id)
+
+        first = OF_PLOT.get(self.plot, "")
+        await self.app.push_screen_wait(FigureDialog(FIGURES, first, f"session-{session}", write))
+
+    @work(group="dialog", exclusive=True)
+    async def action_gmid(self) -> None:
+        from acs_assistant.tui.screens.gmid import GmIdScreen
+
+        turn = self.state.viewed
+        measured = turn.evaluation.nominal if turn is not None and turn.evaluation else None
+        if turn is None or measured is None or not measured.devices:
+            self.notify("Operating points come with the first simulation that succeeds.")
+            return
+        selected = self.query_one(DeviceTable).selected
+        row = min(selected, len(measured.devices) - 1)
+        task = self.state.task
+        await self.app.push_screen_wait(GmIdScreen(task, turn, measured.devices, row))
 
     @work(group="dialog", exclusive=True)
     async def action_compare(self) -> None:

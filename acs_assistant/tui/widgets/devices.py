@@ -54,6 +54,11 @@ class DeviceTable(Vertical):
             table.move_cursor(row=min(row, len(points) - 1))
         self._detail()
 
+    @property
+    def selected(self) -> int:
+        """Row of the device under the cursor."""
+        return max(self.query_one(DataTable).cursor_row, 0)
+
     def forget(self) -> None:
         """Draws again next time: the theme changed."""
         self._shown = None
@@ -84,6 +89,7 @@ class DeviceTable(Vertical):
                 ("strong ", "$foreground-muted"),
                 (inversion_bar(point.gm_over_id), "$primary"),
                 (" weak inversion", "$foreground-muted"),
+                ("   d: its gm/Id chart", "$foreground-muted"),
             )
         )
 
