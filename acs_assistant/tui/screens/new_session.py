@@ -31,9 +31,10 @@ class NewSessionScreen(AcsScreen):
     KEY_SCOPES: ClassVar[tuple[str, ...]] = ("new",)
     BINDINGS: ClassVar[Bindings] = bindings("new")
 
-    def __init__(self, circuit: str = "") -> None:
+    def __init__(self, wanted: Any = None) -> None:
+        """Args: wanted: The ``CircuitSummary`` to begin with, of the library or from elsewhere."""
         super().__init__()
-        self._wanted = circuit
+        self._wanted = wanted
         self._circuits: list[Any] = []
         self._circuit: Circuit | None = None
 
@@ -90,6 +91,11 @@ class NewSessionScreen(AcsScreen):
             self._circuits = list(await self.acs.offload(services.list_circuits))
         except AcsError as error:
             self.acs.fail(error)
+        wanted = 0
+        if self._wanted is not None:
+            if self._wanted not in self._circuits:
+                self._circuits.append(self._wanted)
+            wanted = self._circuits.index(self._wanted)
         choices = self.query_one("#circuits", OptionList)
         for n, summary in enumerate(self._circuits):
             label = f"{summary.name}  {plain(summary.title)} · {summary.pdk}"
@@ -97,8 +103,7 @@ class NewSessionScreen(AcsScreen):
         if not self._circuits:
             self.query_one("#specs-wait", Static).update("No circuit was found. F2 says why.")
             return
-        names = [summary.name for summary in self._circuits]
-        choices.highlighted = names.index(self._wanted) if self._wanted in names else 0
+        choices.highlighted = wanted
         try:
             cards = await self.acs.offload(services.list_models)
         except AcsError as error:
