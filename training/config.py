@@ -86,7 +86,8 @@ class SftConfig(_Section):
         default=False, description="also predict what the simulator answers, to learn the circuit"
     )
     optimizer: Literal["muon", "adamw"] = Field(
-        default="muon", description="of the hidden matrices; all else takes AdamW"
+        default="muon",
+        description="of the hidden matrices; all else, adapters and sharded weights take AdamW",
     )
     batches: int = Field(default=1, ge=1, description="batches per step")
     batch_tokens: int = Field(default=3072, description="padded tokens per batch")

@@ -192,12 +192,13 @@ class Optimizers:
             {"params": tables, "lr": rate, "weight_decay": 0.0},
             {"params": vectors, "lr": rate, "weight_decay": 0.0},
         ]
-        muon = config.optimizer == "muon" and not has_adapters(model)
+        whole = not has_adapters(model) and not distributed.sharded(model)
+        muon = config.optimizer == "muon" and whole
         decayed = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
         if not muon:
             groups.append({"params": matrices, **decayed})
         self.parts: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)
+            torch.optim.AdamW([g for g in groups if g["params"]], betas=(0.9, 0.95), fused=True)
         ]
         if muon:
             self.parts.append(torch.optim.Muon(matrices, **decayed, adjust_lr_fn="match_rms_adamw"))

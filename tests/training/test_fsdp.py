@@ -66,7 +66,7 @@ def test_two_sharded_processes_take_the_step_of_one(tmp_path: Path, cut: int, lo
 
 def sft(base: Path, data: Path, **changes: Any) -> SftConfig:
     settings: dict[str, Any] = {
-        "start": str(base), "data": str(data), "seconds": 1.5, "batches": 2, "threads": 1,
+        "start": str(base), "data": str(data), "seconds": 1e6, "steps": 3, "batches": 2, "threads": 1,
         "batch_tokens": 900, "precision": "f32", "optimizer": "adamw", "learning_rate": 1e-3,
     }  # fmt: skip
     return SftConfig(**{**settings, **changes})
@@ -75,20 +75,26 @@ def sft(base: Path, data: Path, **changes: Any) -> SftConfig:
 def tune(rank: int, meeting: Path, config: SftConfig, out: Path) -> None:
     join(rank, meeting)
     train_sft(config, out)
-    train_sft(config.model_copy(update={"seconds": 2.5}), out, resume=True)
+    train_sft(config.model_copy(update={"steps": 5}), out, resume=True)
 
 
-@pytest.mark.parametrize("lora", [0, 2])
-def test_a_sharded_run_is_saved_whole_and_goes_on(tmp_path: Path, lora: int) -> None:
-    base = foreign.save(tmp_path / "base")
+@pytest.mark.parametrize(
+    ("kind", "lora", "weights"),
+    [("qwen3", 0, "f32"), ("qwen3", 2, "f32"), ("qwen3_moe", 2, "bf16")],
+)
+def test_a_sharded_run_is_saved_whole_and_goes_on(
+    tmp_path: Path, kind: str, lora: int, weights: str
+) -> None:
+    base = foreign.save(tmp_path / "base", kind)
     chats = [messages(TASK, [toy.turn(1, w)]) for w in np.linspace(12e-6, 38e-6, 8)]
     write_jsonl(tmp_path / "data" / "toy.jsonl", [{"messages": chat} for chat in chats])
-    table = LoraTable(rank=lora)
-    config = sft(base, tmp_path / "data", fsdp=FSDP, lora=table)
+    table = LoraTable(rank=lora, targets=["q_proj", "v_proj"])
+    held: dict[str, Any] = {"weights": weights, "precision": weights}
+    config = sft(base, tmp_path / "data", fsdp=FSDP, lora=table, **held)
     out = tmp_path / "out"
     in_two(tune, *[(tmp_path / "meeting", config, out)] * 2)
     state = torch.load(out / "checkpoint" / "trainer.pt", weights_only=True)
-    assert state["progress"]["seconds"] >= 2.5
+    assert state["progress"]["step"] == 5
     made = open_trainee(out / "checkpoint").model
     assert made.num_parameters() >= open_trainee(base).model.num_parameters()
     with torch.no_grad():
