@@ -50,9 +50,10 @@ def open_trainee(
     if (whole / _FOREIGN).is_file():
         language = template_language(whole)
         dtype = torch.bfloat16 if weights == "bf16" else torch.float32
+        attention = "sdpa"
     else:
         language = OwnLanguage(load_tokenizer(whole / "tokenizer.json"))
-        dtype = torch.float32
+        dtype, attention = torch.float32, "eager"
     rank = lora.rank if lora is not None else 0
     if (whole / _ADAPTER).is_file():
         from peft import LoraConfig
@@ -64,10 +65,10 @@ def open_trainee(
                 hint="Leave it out to go on with those.",
                 file=whole,
             )
-        model = _weights(Path(str(adapter.base_model_name_or_path)), dtype)
+        model = _weights(Path(str(adapter.base_model_name_or_path)), dtype, attention)
         model.load_adapter(str(whole), is_trainable=True)
         return Trainee(model, language)
-    model = _weights(whole, dtype)
+    model = _weights(whole, dtype, attention)
     if lora is not None and rank:
         _add_adapters(model, whole, lora)
     return Trainee(model, language)
@@ -92,14 +93,14 @@ def _whole(folder: Path) -> Path:
     )
 
 
-def _weights(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+def _weights(folder: Path, dtype: torch.dtype, attention: str) -> PreTrainedModel:
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
             dtype=dtype,
-            attn_implementation="eager",
+            attn_implementation=attention,
             local_files_only=True,
         )
     except (OSError, ValueError, KeyError) as error:

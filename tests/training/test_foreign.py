@@ -203,12 +203,14 @@ def rl(base: Path, **changes: Any) -> RlConfig:
     return RlConfig(**{**settings, **changes})
 
 
-@pytest.mark.parametrize("method", ["grpo", "tl-grpo"])
-@pytest.mark.parametrize("rollouts", ["torch", "llama.cpp"])
+@pytest.mark.parametrize(
+    ("method", "rollouts", "held"),
+    [("grpo", "torch", "f32"), ("tl-grpo", "llama.cpp", "f32"), ("tl-grpo", "torch", "bf16")],
+)
 def test_reinforcement_learning_takes_it(
-    qwen: Path, tmp_path: Path, method: Any, rollouts: str
+    qwen: Path, tmp_path: Path, method: Any, rollouts: str, held: str
 ) -> None:
-    config = rl(qwen, rollouts=rollouts, kl_weight=0.1)
+    config = rl(qwen, rollouts=rollouts, kl_weight=0.1, weights=held, precision=held)
     made = train_rl(method, config, Formula(), tmp_path, source=OneTask())
     (line,) = [json.loads(text) for text in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert line["gradient_norm"] >= 0 and line["invalid"] == 1.0  # random weights say nothing

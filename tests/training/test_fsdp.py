@@ -66,8 +66,9 @@ def test_two_sharded_processes_take_the_step_of_one(tmp_path: Path, cut: int, lo
 
 def sft(base: Path, data: Path, **changes: Any) -> SftConfig:
     settings: dict[str, Any] = {
-        "start": str(base), "data": str(data), "seconds": 1e6, "steps": 3, "batches": 2, "threads": 1,
-        "batch_tokens": 900, "precision": "f32", "optimizer": "adamw", "learning_rate": 1e-3,
+        "start": str(base), "data": str(data), "seconds": 1e6, "steps": 3, "batches": 2,
+        "threads": 1, "batch_tokens": 900, "precision": "f32", "optimizer": "adamw",
+        "learning_rate": 1e-3,
     }  # fmt: skip
     return SftConfig(**{**settings, **changes})
 
