@@ -181,6 +181,11 @@ class SessionState:
         """Turns of the path that were simulated."""
         return [turn for turn in self.path(leaf) if turn.evaluation is not None]
 
+    def before(self, turn: Turn) -> Turn | None:
+        """The last turn above that was simulated."""
+        above = self.measured(turn.parent) if turn.parent is not None else []
+        return above[-1] if above else None
+
     def in_order(self) -> list[Turn]:
         """Every turn of the tree, oldest first."""
         return sorted(self.turns.values(), key=lambda turn: turn.id)

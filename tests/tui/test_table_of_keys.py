@@ -13,6 +13,7 @@ from acs_assistant.tui.keys import KEYS, keys_of, unknown_ids
 from acs_assistant.tui.screens.bench import BenchScreen
 from acs_assistant.tui.screens.candidates import CandidatesScreen
 from acs_assistant.tui.screens.circuits import CircuitsScreen
+from acs_assistant.tui.screens.compare import CompareScreen
 from acs_assistant.tui.screens.design import DesignScreen
 from acs_assistant.tui.screens.dialogs import RejectDialog
 from acs_assistant.tui.screens.gmid import GmIdScreen
@@ -34,6 +35,7 @@ SCREENS: dict[str, type] = {
     "sizes": SizesDialog,
     "candidates": CandidatesScreen,
     "gmid": GmIdScreen,
+    "compare": CompareScreen,
     "training": TrainingScreen,
     "bench": BenchScreen,
     "circuits": CircuitsScreen,

@@ -1,24 +1,36 @@
-"""Two turns side by side: sizes and metrics."""
+"""Two turns side by side: sizes, metrics and plots."""
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+from textual import work
 from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.widgets import Select, Static
 
-from acs_assistant.domain import Turn
-from acs_assistant.tui.screens.page import Page
+from acs_assistant.domain import Turn, Waveform
+from acs_assistant.tui.keys import bindings
+from acs_assistant.tui.screens.page import Bindings, Page
 from acs_assistant.tui.state import SessionState, sizing_of, value_of, verdict
 from acs_assistant.tui.text import change_percent, change_text, quantity
 from acs_assistant.tui.widgets.columns import Cell, Column, columns
 from acs_assistant.tui.widgets.key_bar import KeyBar
+from acs_assistant.tui.widgets.plots import Chart, Plot, responses_chart, vectors_chart
+
+_PLOTS = {"bode": "Bode", "tran": "Transient", "noise": "Noise", "dc": "Dc transfer"}
 
 
 class CompareScreen(Page):
-    """Best and newest first; any two can be chosen."""
+    """Best and newest first; any two can be chosen. The plots lie over each other.
+
+    A small screen shows the table or a plot; a key turns from one to the next.
+    """
 
     CSS_PATH = "compare.tcss"
+    KEY_SCOPES: ClassVar[tuple[str, ...]] = ("compare", "page")
+    BINDINGS: ClassVar[Bindings] = bindings("compare", "page")
 
     def __init__(self, state: SessionState) -> None:
         super().__init__()
@@ -28,6 +40,8 @@ class CompareScreen(Page):
         self.two = state.viewed or self.turns[-1]
         if self.one.id == self.two.id:
             self.two = next(turn for turn in reversed(self.turns) if turn.id != self.one.id)
+        self._waveforms: dict[int, tuple[Waveform, ...]] = {}
+        self._plot = ""
 
     def compose(self) -> ComposeResult:
         options = [(_label(turn), turn.id) for turn in self.turns]
@@ -37,11 +51,38 @@ class CompareScreen(Page):
             yield Select(options, value=self.two.id, allow_blank=False, id="two", compact=True)
         with VerticalScroll(classes="panel"):
             yield Static(markup=False, id="comparison")
+        yield Plot(id="pair-plot", classes="panel")
         yield KeyBar()
 
     def on_mount(self) -> None:
         self.query_one("#one").focus()
         self._draw()
+        self._fetch()
+
+    @work(group="waveforms", exclusive=True)
+    async def _fetch(self) -> None:
+        """Reads the vectors of both turns."""
+        store = self.acs.services.store
+        for turn in (self.one, self.two):
+            if turn.id not in self._waveforms:
+                self._waveforms[turn.id] = await self.acs.offload(store.waveforms, turn.id)
+        self._draw()
+
+    def action_plot(self, step: int) -> None:
+        """The next plot; on a small screen the table stands among them."""
+        kinds = [*([] if self._roomy else [""]), *_PLOTS]
+        shown = self._shown
+        self._plot = kinds[(kinds.index(shown) + step) % len(kinds)]
+        self._draw()
+
+    @property
+    def _roomy(self) -> bool:
+        return self.size.height >= 40
+
+    @property
+    def _shown(self) -> str:
+        """The plot that is shown; empty for the table alone."""
+        return self._plot or ("bode" if self._roomy else "")
 
     def on_select_changed(self, event: Select.Changed) -> None:
         turn = self.state.turns[int(str(event.value))]
@@ -50,11 +91,20 @@ class CompareScreen(Page):
         else:
             self.two = turn
         self._draw()
+        self._fetch()
 
     def on_resize(self) -> None:
-        self._draw()
+        self.query_one(Plot).forget()
+        self.call_after_refresh(self._draw)
 
     def _draw(self) -> None:
+        shown, plot = self._shown, self.query_one(Plot)
+        self.query_one(VerticalScroll).display = self._roomy or not shown
+        plot.display = bool(shown)
+        if shown:
+            plot.border_title = f"{_PLOTS[shown]} · turn {self.one.index} and turn {self.two.index}"
+            empty = "Neither turn has these vectors: they come with a simulation that succeeds."
+            plot.show(self._chart(shown), empty)
         circuit = self.state.task.circuit
         sizes: list[list[Cell]] = []
         old, new = sizing_of(self.one), sizing_of(self.two)
@@ -98,6 +148,16 @@ class CompareScreen(Page):
                     metrics, width),
         ]  # fmt: skip
         self.query_one("#comparison", Static).update(Content("\n").join(parts))
+
+    def _chart(self, kind: str) -> Chart | None:
+        pair = [
+            (f"turn {turn.index} #{turn.id}", self._waveforms.get(turn.id, ()))
+            for turn in (self.one, self.two)
+        ]
+        circuit = self.state.task.circuit
+        if kind == "bode":
+            return responses_chart(circuit, pair) or responses_chart(circuit, pair[1:])
+        return vectors_chart(circuit, pair, kind)
 
 
 def _label(turn: Turn) -> str:

@@ -28,13 +28,15 @@ class SessionKeys(AskingScreen, inherit_bindings=False):
 
     @work(group="waveforms", exclusive=True)
     async def fetch_waveforms(self) -> None:
-        """Reads the vectors of the turn that is looked at, when they are not in memory."""
+        """Reads the vectors of the turn that is looked at, and of the one before it."""
         turn = self.state.viewed
-        if turn is None or turn.id in self.state.waveforms:
-            return
+        earlier = self.state.before(turn) if turn is not None else None
         store = self.acs.services.store
-        self.state.keep_waveforms(turn.id, await self.acs.offload(store.waveforms, turn.id))
-        self.redraw()
+        wanted = [t.id for t in (earlier, turn) if t and t.id not in self.state.waveforms]
+        for id in wanted:
+            self.state.keep_waveforms(id, await self.acs.offload(store.waveforms, id))
+        if wanted:
+            self.redraw()
 
     # -- keys: the tree of turns -------------------------------------------------------------
 

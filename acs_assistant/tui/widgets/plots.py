@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from textual.app import ComposeResult, RenderResult
@@ -19,7 +19,8 @@ from textual_hires_canvas import Canvas
 from textual_plot import HiResMode, PlotWidget
 from textual_plot.axis_formatter import AxisFormatter, NumericAxisFormatter
 
-from acs_assistant.domain import Waveform
+from acs_assistant.domain import Circuit, Waveform
+from acs_assistant.report.figures import undominated
 from acs_assistant.tui.state import SessionState, value_of
 from acs_assistant.tui.text import metric_unit, quantity
 from acs_assistant.tui.widgets.themed import colour
@@ -245,36 +246,93 @@ def margins_chart(state: SessionState) -> Chart | None:
 
 
 def bode_chart(state: SessionState) -> Chart | None:
-    """Gain in dB over phase in degrees, with the unity-gain frequency marked."""
-    found = _response(state)
-    if found is None:
+    """Gain in dB over phase in degrees, unity gain marked; the turn before drawn behind."""
+    viewed = state.viewed
+    if viewed is None:
         return None
-    f, h = found
-    gain = 20 * np.log10(np.maximum(np.abs(h), 1e-12))
-    phase = np.degrees(np.unwrap(np.angle(h)))
-    phase -= 360 * round(float(phase[0]) / 360)
-    x = tuple(float(v) for v in np.log10(f))
-    caption = f"gain {gain[0]:.1f} dB at {format_quantity(float(f[0]))} Hz"
+    circuit = state.task.circuit
+    turns = [(f"turn {viewed.index}", state.waveforms.get(viewed.id, ()))]
+    earlier = state.before(viewed)
+    if earlier is not None:
+        turns.append((f"turn {earlier.index}", state.waveforms.get(earlier.id, ())))
+    return responses_chart(circuit, turns)
+
+
+def responses_chart(
+    circuit: Circuit, turns: Sequence[tuple[str, Sequence[Waveform]]]
+) -> Chart | None:
+    """Frequency responses over each other, the first one in front and in words.
+
+    Args:
+        turns: A name and the vectors of each; None when the first has no ac analysis.
+    """
+    drawn = [(name, found) for name, waves in turns if (found := _response(circuit, waves))]
+    if not drawn or drawn[0][0] != turns[0][0]:
+        return None
+    gains, phases, words = [], [], []
     marks: tuple[float, ...] = ()
+    for (name, (f, h)), style in zip(drawn, _OVER, strict=False):
+        x = tuple(float(v) for v in np.log10(f))
+        gain = 20 * np.log10(np.maximum(np.abs(h), 1e-12))
+        phase = np.degrees(np.unwrap(np.angle(h)))
+        phase -= 360 * round(float(phase[0]) / 360)
+        text, mark = _crossing(x, gain, phase)
+        if not gains:
+            marks = mark
+        words.append(f"{name} ({_WORD[style]}): {text}" if len(drawn) > 1 else text)
+        gains.append(Curve(x, tuple(map(float, gain)), style))
+        phases.append(Curve(x, tuple(map(float, phase)), style))
+    if len(drawn) == 1:
+        phases = [replace(phases[0], style="accent")]
+    # what is drawn last lies on top
+    return Chart("Bode", tuple(gains[::-1]), "   ".join(words), Decades(), Linear(),
+                 lower=tuple(phases[::-1]), marks=marks)  # fmt: skip
+
+
+_OVER = ("primary", "warning")
+_WORD = {"primary": "in front", "warning": "behind"}
+
+
+def _crossing(
+    x: tuple[float, ...], gain: np.ndarray, phase: np.ndarray
+) -> tuple[str, tuple[float, ...]]:
+    """Gain, unity-gain frequency and phase margin in words, and where to mark them."""
+    text = f"gain {gain[0]:.1f} dB"
     falling = np.nonzero((gain[:-1] >= 0) & (gain[1:] < 0))[0]
-    if len(falling):
-        k = int(falling[0])
-        part = float(gain[k] / (gain[k] - gain[k + 1]))
-        unity = x[k] + part * (x[k + 1] - x[k])
-        at_unity = float(phase[k] + part * (phase[k + 1] - phase[k]))
-        marks = (unity,)
-        lag = at_unity - float(phase[0])
-        caption += f"   │ unity gain {format_quantity(10**unity, 3)} Hz"
-        caption += f", phase margin {180 + lag:.1f}°"
-    return Chart(
-        "Bode",
-        (Curve(x, tuple(float(v) for v in gain), "primary"),),
-        caption,
-        Decades(),
-        Linear(),
-        lower=(Curve(x, tuple(float(v) for v in phase), "accent"),),
-        marks=marks,
-    )
+    if not len(falling):
+        return text, ()
+    k = int(falling[0])
+    part = float(gain[k] / (gain[k] - gain[k + 1]))
+    unity = x[k] + part * (x[k + 1] - x[k])
+    lag = float(phase[k] + part * (phase[k + 1] - phase[k])) - float(phase[0])
+    text += f", unity gain {format_quantity(10**unity, 3)} Hz, phase margin {180 + lag:.1f}°"
+    return text, (unity,)
+
+
+def vectors_chart(
+    circuit: Circuit, turns: Sequence[tuple[str, Sequence[Waveform]]], analysis: str
+) -> Chart | None:
+    """The output of a transient, a noise or a dc analysis of several turns over each other."""
+    curves, words = [], []
+    log = analysis == "noise"
+    for (name, waves), style in zip(turns, _OVER, strict=False):
+        wave = next((w for w in waves if w.analysis == analysis and len(w.x) > 1), None)
+        if wave is None or not wave.y:
+            continue
+        vectors = {vector.lower(): y for vector, y in wave.y.items()}
+        wanted = [v for node in _nodes(circuit) for v in (node, f"v({node})") if v in vectors]
+        vector = (wanted or list(vectors))[0]
+        x = np.array(wave.x, float)
+        y = np.array(vectors[vector])
+        y = np.log10(np.maximum(np.abs(y), 1e-30)) if log else np.real(y)
+        if log:
+            x, y = np.log10(x[x > 0]), y[x > 0]
+        words.append(f"{name} ({_WORD[style]}): {vector}")
+        curves.append(Curve(tuple(map(float, x)), tuple(map(float, y)), style))
+    if not curves:
+        return None
+    axes = (Decades(), Decades()) if log else (Engineering(), Engineering())
+    return Chart(analysis, tuple(curves[::-1]), "   ".join(words), *axes)
 
 
 def transient_chart(state: SessionState) -> Chart | None:
@@ -285,8 +343,12 @@ def noise_chart(state: SessionState) -> Chart | None:
     return _waves(state, "noise", "Noise", log_y=True)
 
 
+def dc_chart(state: SessionState) -> Chart | None:
+    return _waves(state, "dc", "Dc transfer", log_y=False)
+
+
 def trade_chart(state: SessionState) -> Chart | None:
-    """The first two specs' metrics against each other over every simulation of the session."""
+    """The first two specs' metrics over every simulation, those that none beats joined."""
     if len(state.task.specs) < 2:
         return None
     one, two = state.task.specs[0].metric, state.task.specs[1].metric
@@ -302,11 +364,18 @@ def trade_chart(state: SessionState) -> Chart | None:
     xs, ys = zip(*points, strict=True)
     caption = f"{one} {metric_unit(circuit, one)} across, {two} {metric_unit(circuit, two)} up"
     last = f"; newest {quantity(xs[-1], '')} and {quantity(ys[-1], 'x')}"
-    curves = (
+    table = np.array(points, float)
+    front = undominated(table, (circuit.metric(one), circuit.metric(two)))
+    front = front[np.argsort(table[front, 0])]
+    curves = [
         Curve(xs, ys, "secondary", points=True),
         Curve(xs[-1:], ys[-1:], "accent", points=True),
-    )
-    return Chart(f"{two} over {one}", curves, caption + last, Engineering(), Engineering())
+    ]
+    if len(front) > 1:
+        line = Curve(tuple(table[front, 0].tolist()), tuple(table[front, 1].tolist()), "success")
+        curves.insert(0, line)
+        last += "; line: the Pareto front"
+    return Chart(f"{two} over {one}", tuple(curves), caption + last, Engineering(), Engineering())
 
 
 CHARTS = {
@@ -315,11 +384,12 @@ CHARTS = {
     "margins": (margins_chart, "Margins %", "Margins come with the first simulation."),
     "tran": (transient_chart, "Transient", "No transient analysis was measured in this turn."),
     "noise": (noise_chart, "Noise", "No noise analysis was measured in this turn."),
+    "dc": (dc_chart, "Dc transfer", "No dc sweep was measured in this turn."),
     "trade": (trade_chart, "Trade-off", "A trade-off needs two specs and a simulation."),
 }
 """Kind: what makes the chart, its title, and the sentence for when there is none."""
 
-OF_ONE_TURN = frozenset({"bode", "tran", "noise"})
+OF_ONE_TURN = frozenset({"bode", "tran", "noise", "dc"})
 
 
 def _waveforms(state: SessionState, analysis: str) -> list[Waveform]:
@@ -330,12 +400,23 @@ def _waveforms(state: SessionState, analysis: str) -> list[Waveform]:
     return [w for w in kept if w.analysis == analysis and len(w.x) > 1]
 
 
-def _response(state: SessionState) -> tuple[np.ndarray, np.ndarray] | None:
+def _nodes(circuit: Circuit) -> list[str]:
+    """Nodes that metrics are measured at, in lower case."""
+    named = (
+        str(metric.arguments[key]).lower()
+        for metric in circuit.metrics
+        for key in ("node", "output", "out")
+        if key in metric.arguments
+    )
+    return [*dict.fromkeys(name.removeprefix("v(").removesuffix(")") for name in named), "out"]
+
+
+def _response(circuit: Circuit, waves: Sequence[Waveform]) -> tuple[np.ndarray, np.ndarray] | None:
     """The open-loop response: the node that the unity-gain frequency is measured at."""
-    waves = _waveforms(state, "ac")
+    waves = [w for w in waves if w.analysis == "ac" and len(w.x) > 1]
     named = [
         (metric.testbench, str(value).lower())
-        for metric in state.task.circuit.metrics
+        for metric in circuit.metrics
         if metric.measure in ("unity_gain_frequency", "phase_margin", "dc_gain", "gain")
         for key, value in metric.arguments.items()
         if key in ("node", "output", "out")
@@ -361,6 +442,7 @@ def _waves(state: SessionState, analysis: str, title: str, *, log_y: bool) -> Ch
     if log_y:
         keep = x > 0
         x = np.log10(x[keep])
+    swept = {"tran": "s", "dc": wave.x_name}.get(analysis, "")
     curves, names = [], []
     for n, (name, values) in enumerate(list(wave.y.items())[: len(_PALETTE)]):
         y = np.abs(np.array(values)) if log_y else np.real(np.array(values))
@@ -372,4 +454,5 @@ def _waves(state: SessionState, analysis: str, title: str, *, log_y: bool) -> Ch
         names.append(name)
     if log_y:
         return Chart(title, tuple(curves), "  ".join(names) + " over Hz", Decades(), Decades())
-    return Chart(title, tuple(curves), "  ".join(names) + " over s", Engineering(), Engineering())
+    caption = "  ".join(names) + f" over {swept}"
+    return Chart(title, tuple(curves), caption, Engineering(), Engineering())

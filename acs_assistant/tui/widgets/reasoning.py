@@ -252,7 +252,8 @@ class Reasoning(VerticalScroll):
         return next((entry for entry in self.query(Entry) if entry.turn == turn), None)
 
     async def _close(self, entry: Entry, turn: Turn) -> None:
-        entry.title(_title(turn, entry.folded))
+        right = [row.right for row in self.state.predictions(turn) if row.right is not None]
+        entry.title(_title(turn, entry.folded, right))
         if turn.evaluation is not None and not entry.folded:
             await entry.outcome(self.state.predictions(turn), self.state.task.circuit)
         else:
@@ -267,7 +268,8 @@ def _thoughts(turn: Turn) -> str:
     return text or f"Sizes of {turn.proposal.proposer}, without reasons."
 
 
-def _title(turn: Turn, folded: bool) -> Content:
+def _title(turn: Turn, folded: bool, right: Sequence[bool] = ()) -> Content:
+    """``right`` says of each predicted effect that was measured whether it came true."""
     word = verdict(turn)
     style = {"met": "$text-success", "failed": "$text-error", "invalid": "$text-error",
              "waiting": "$text-warning"}.get(word, "$foreground-muted")  # fmt: skip
@@ -279,6 +281,8 @@ def _title(turn: Turn, folded: bool) -> Content:
         parts.append((f"  score {turn.evaluation.score.value:.3f}", "$foreground"))
         if turn.evaluation.status == "failed":
             parts.append((f"  {first_line(turn.evaluation.error)}", "$text-error"))
+    if right:
+        parts.append((f"  predicted {sum(right)}/{len(right)} right", "$foreground-muted"))
     if turn.decision is not None and turn.decision.kind == "rejected" and turn.decision.reason:
         parts.append((f"  “{first_line(turn.decision.reason)}”", "$text-warning"))
     if folded:
