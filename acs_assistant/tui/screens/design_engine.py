@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from abc import abstractmethod
 
 from textual.css.query import NoMatches
 from textual.message import Message
@@ -15,13 +16,14 @@ from acs_assistant.domain import Sizing, Turn
 from acs_assistant.engine.gate import InteractiveGate
 from acs_assistant.engine.session import Session
 from acs_assistant.events import Event, Stopped, TextDelta, TurnStarted
+from acs_assistant.tui.abstract import AbstractMeta
 from acs_assistant.tui.runner import RATE, EngineRun
 from acs_assistant.tui.screens.page import AcsScreen
 from acs_assistant.tui.state import Phase, SessionState, sizing_of
 from acs_assistant.tui.text import plain
 
 
-class EngineScreen(AcsScreen, inherit_bindings=False):
+class EngineScreen(AcsScreen, inherit_bindings=False, metaclass=AbstractMeta):
     """One session and the run of its loop. Subclasses draw.
 
     Attributes:
@@ -46,21 +48,21 @@ class EngineScreen(AcsScreen, inherit_bindings=False):
         self._phase_since = 0.0
         self._announced: int | None = None
 
+    @abstractmethod
     def redraw(self) -> None:
         """Draws every board that is visible from the state."""
-        raise NotImplementedError
 
+    @abstractmethod
     def draw_status(self) -> None:
         """Draws the status line alone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def action_view(self, name: str) -> None:
         """Brings a panel to the front."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def show_event(self, event: Event) -> None:
         """What an event changes beyond the boards."""
-        raise NotImplementedError
 
     async def on_unmount(self) -> None:
         self._shut()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
 
 from textual.app import ComposeResult
@@ -10,6 +11,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
 
+from acs_assistant.tui.abstract import AbstractMeta
 from acs_assistant.tui.keys import bindings
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ class Page(AcsScreen):
         self.dismiss()
 
 
-class Dialog(ModalScreen[Answer | None], Generic[Answer]):
+class Dialog(ModalScreen[Answer | None], Generic[Answer], metaclass=AbstractMeta):
     """A box over the screen that ends with an answer, or with None."""
 
     KEY_SCOPES: ClassVar[tuple[str, ...]] = ("dialog",)
@@ -58,8 +60,9 @@ class Dialog(ModalScreen[Answer | None], Generic[Answer]):
             box.border_subtitle = self.subtitle()
             yield from self.body()
 
+    @abstractmethod
     def body(self) -> ComposeResult:
-        raise NotImplementedError
+        """What is in the box."""
 
     def subtitle(self) -> str:
         return "Enter does it · Esc closes"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from rich.cells import cell_len
 from textual import events
 from textual.app import ComposeResult
@@ -9,8 +11,10 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from acs_assistant.tui.abstract import AbstractMeta
 
-class Board(VerticalScroll):
+
+class Board(VerticalScroll, metaclass=AbstractMeta):
     """A titled panel of text. Subclasses give ``draw``; ``redraw`` is cheap to call often."""
 
     can_focus = True
@@ -24,8 +28,9 @@ class Board(VerticalScroll):
     def compose(self) -> ComposeResult:
         yield Static(markup=False, classes="board-body")
 
+    @abstractmethod
     def draw(self, width: int) -> Content:
-        raise NotImplementedError
+        """The body for a panel that is ``width`` cells wide."""
 
     def redraw(self) -> None:
         if not self.is_mounted or not self.display:
