@@ -190,6 +190,7 @@ def _imitate(config: FromSessionsConfig, start: Path, out: Path) -> Path:
         data=str(out / SESSIONS),
         seconds=config.sft_seconds,
         learning_rate=config.sft_rate,
+        table_rate=config.sft_rate,
         warmup_steps=10,
         batches=1,
         weight_decay=0.0,
