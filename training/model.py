@@ -14,7 +14,7 @@ from acs_assistant.training.tokenizer import END_OF_TEXT, IM_END, token_id, toke
 from acs_assistant.units import parse_quantity
 
 _VALUE_SCALE = 0.1
-"""Of value rows; words start at 0.02. Output and input share the table, and only rows of this length
+"""Of value rows; words start at 0.02. Input and output share the table, and only rows of this size
 let the output tell near values apart: copying a value forms in minutes, at 0.02 not in an hour."""
 
 
