@@ -32,7 +32,7 @@ from acs_assistant.training.tasks import (
 FloatArray = NDArray[np.float64]
 Simulate = Callable[[FloatArray], Archive]
 
-_HISTORY_NOISE = (0.015, 0.04, 0.1)
+_HISTORY_NOISE = (0.03, 0.06, 0.12)
 
 
 def make_data(config: DataConfig, simulator: Simulator, out: Path) -> None:
