@@ -28,7 +28,6 @@ from acs_assistant.tui.screens.design_session import SessionKeys
 from acs_assistant.tui.screens.page import Bindings
 from acs_assistant.tui.state import Phase, SessionState, sizing_of
 from acs_assistant.tui.text import first_line, plain
-from acs_assistant.tui.widgets.board import Board
 from acs_assistant.tui.widgets.devices import DeviceTable
 from acs_assistant.tui.widgets.history import HistoryTree
 from acs_assistant.tui.widgets.key_bar import KeyBar
@@ -101,8 +100,8 @@ class DesignScreen(SessionKeys, inherit_bindings=False):
             return
         self.draw_status()
         self.set_class(len(self.state.task.specs) > 7, "-many-specs")
-        for board in self.query(Board):
-            board.redraw()
+        for board in (SpecsBoard, ProposalTable, SchematicBoard):
+            self.query_one(board).redraw()
         self.query_one(DeviceTable).redraw()
         self.query_one(HistoryTree).redraw()
         self._draw_plots()

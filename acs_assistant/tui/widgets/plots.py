@@ -269,7 +269,9 @@ def responses_chart(
     drawn = [(name, found) for name, waves in turns if (found := _response(circuit, waves))]
     if not drawn or drawn[0][0] != turns[0][0]:
         return None
-    gains, phases, words = [], [], []
+    gains: list[Curve] = []
+    phases: list[Curve] = []
+    words: list[str] = []
     marks: tuple[float, ...] = ()
     for (name, (f, h)), style in zip(drawn, _OVER, strict=False):
         x = tuple(float(v) for v in np.log10(f))
