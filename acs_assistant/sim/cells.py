@@ -64,7 +64,7 @@ _KEYWORDS = frozenset(
 _IDENTIFIER = re.compile(r"(?<![\w.#])[a-z_]\w*(?![\w.]*\s*[(=])")
 _PROBE = re.compile(r"\b([vi])\s*\(([^()]*)\)")
 _CONTROL = re.compile(r"(?:poly|vol|value|cur|table|laplace)\b|[{']")
-_EDGE = 1e-15
+_EDGE = 1e-9  # metres
 _EDGE_NAMES = ("lmin", "lmax", "wmin", "wmax")
 _EDGES = re.compile(r"\b([lw]m(?:in|ax))\s*=\s*(\S+)")
 
@@ -171,9 +171,9 @@ class ModelBin:
         return self.edges[1] > 0 and self.edges[3] > 0
 
     def fits(self, width: float, length: float) -> bool:
-        """Both edges belong to a bin, as in ngspice; the first bin of the list wins."""
+        """Both edges belong to a bin, and a nanometre beyond them, as in ngspice."""
         lmin, lmax, wmin, wmax = self.edges
-        return wmin - _EDGE <= width <= wmax + _EDGE and lmin - _EDGE <= length <= lmax + _EDGE
+        return wmin - _EDGE < width < wmax + _EDGE and lmin - _EDGE < length < lmax + _EDGE
 
     def folded(self, shared: dict[str, Any], replaced: Mapping[str, str]) -> str:
         """The model from global parameters alone; remembered for each set of globals."""

@@ -216,6 +216,7 @@ class Testbench:
         draws: Draws | None = None,
         everything: bool = False,
         devices: bool = True,
+        last_bin: bool = False,
     ) -> Deck:
         """The deck for one sizing under one set of conditions.
 
@@ -223,6 +224,7 @@ class Testbench:
             values: Every parameter and condition by name, SI.
             everything: Run every analysis of the file, also those that no metric needs.
             devices: Operating points are wanted from this testbench.
+            last_bin: See ``Flattener.flatten``.
 
         Raises:
             DeckError: The sizing gives no deck; the message says why.
@@ -230,7 +232,7 @@ class Testbench:
         for name, value in values.items():
             if not math.isfinite(value):
                 raise DeckError(f"{name} is not a finite number")
-        flat = self._flattener.flatten(values, library, draws, temperature)
+        flat = self._flattener.flatten(values, library, draws, temperature, last_bin)
         analyses = self._analyses(values, everything, devices)
         keep_op = _merges(analyses)
         if keep_op:

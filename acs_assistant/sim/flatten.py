@@ -124,11 +124,14 @@ class Flattener:
         library: CellLibrary,
         draws: Draws | None = None,
         temperature: float = 27.0,
+        last_bin: bool = False,
     ) -> Flat:
         """Expands everything.
 
         Args:
             temperature: What ``temper`` is in parameters, degrees Celsius.
+            last_bin: Of two models that share an edge a transistor on it gets the later one, as in
+                ngspice 42 and newer; before that it was the earlier one.
             overrides: Values that replace top-level ``.param`` lines, and the defaults of
                 subcircuits of the netlist that have parameters of those names.
 
@@ -138,7 +141,8 @@ class Flattener:
         shared = {**library.shared, "p_temper": temperature}
         if draws is not None:
             shared.update(draws.functions())
-        return _Expansion(library, self._nets, shared, overrides, draws).run(self._top)
+        expansion = _Expansion(library, self._nets, shared, overrides, draws, last_bin)
+        return expansion.run(self._top)
 
 
 class _Expansion:
@@ -149,8 +153,10 @@ class _Expansion:
         shared: dict[str, Any],
         overrides: Mapping[str, float],
         draws: Draws | None,
+        last_bin: bool,
     ) -> None:
         self.library = library
+        self.last_bin = last_bin
         self.nets = nets
         self.shared = shared
         self.overrides = {key(name): value for name, value in overrides.items()}
@@ -341,7 +347,7 @@ class _Expansion:
     def _bin(self, element: Element, bins: list[ModelBin], values: Mapping[str, float]) -> ModelBin:
         width = values.get("w", 0.0) * self.library.scale
         length = values.get("l", 0.0) * self.library.scale
-        for candidate in bins:
+        for candidate in reversed(bins) if self.last_bin else bins:
             if candidate.fits(width, length):
                 return candidate
         raise DeckError(

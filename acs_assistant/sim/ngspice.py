@@ -119,6 +119,14 @@ class NgSpice:
                     return word.lower()
         return "ngspice"
 
+    @property
+    def release(self) -> float:
+        """The number in the version, 0 when it has none."""
+        try:
+            return float(self.version.partition("-")[2].rstrip("+"))
+        except ValueError:
+            return 0.0
+
     def command(self, text: str) -> None:
         """Runs one command; its failure shows in ``messages`` and in the vectors."""
         self._api.ngSpice_Command(text.encode())

@@ -32,6 +32,7 @@ from acs_assistant.sim.sandbox import limit_resources, restrict_files
 from acs_assistant.sim.vectors import MeasureError, Plot, Run
 
 _OFF_CURRENT = 1e-10
+_LAST_BIN_WINS = 42
 _OP_VALUES = ("id", "gm", "gds", "vgs", "vds", "vth", "vdsat")
 
 
@@ -102,6 +103,7 @@ class Worker:
                 draws=draws,
                 everything=waveforms,
                 devices=bench is with_devices,
+                last_bin=self.ngspice.release >= _LAST_BIN_WINS,
             )
             run = self._run(bench.testbench.source.name, deck, request["values"])
             if bench is with_devices:
@@ -279,6 +281,8 @@ def main() -> None:
     readable = [Path(sys.prefix), Path(sys.base_prefix), Path("/usr/lib"), Path("/lib")]
     readable += [Path(entry) for entry in sys.path if entry]
     readable += [Path(__file__).parents[1], Path(settings["cache"])]
+    # ngspice 40 and newer ask how much memory there is, and give up when they are not told.
+    readable += [Path("/proc/meminfo"), Path("/proc/self/statm")]
     sandboxed = restrict_files(readable, Path.cwd())
     replies.write(json.dumps({"version": worker.ngspice.version, "sandboxed": sandboxed}) + "\n")
     for line in sys.stdin:

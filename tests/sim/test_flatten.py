@@ -264,6 +264,31 @@ def test_values_replace_the_testbench_and_the_defaults_of_the_netlist() -> None:
     assert flat(text, r=7.0) == ["r.xa.r1 in 0 7.0", "r2 in 0 14.0"]
 
 
+BINS = (
+    "M1 d d 0 0 n w=5u l={l}\n.model n.1 nmos vto=1 lmin=1u lmax=2u wmin=1u wmax=9u\n"
+    ".model n.2 nmos vto=2 lmin=2u lmax=3u wmin=1u wmax=9u"
+)
+
+
+@pytest.mark.parametrize(
+    ("length", "first", "last"),
+    [(1.5e-6, 1, 1), (1.998e-6, 1, 1), (1.9995e-6, 1, 2), (2e-6, 1, 2), (2.0005e-6, 1, 2),
+     (2.002e-6, 2, 2), (3e-6, 2, 2), (3.0005e-6, 2, 2)],
+)  # fmt: skip
+def test_a_transistor_on_the_edge_of_two_bins(length: float, first: int, last: int) -> None:
+    """Measured with ngspice 39 (the first card wins) and 44.2, 46 (the last card wins)."""
+    netlist = parse(logical_lines(BINS, "t.spice"), lambda line: [])
+    flattener = Flattener(netlist.top, netlist.globals)
+    for chosen, last_bin in ((first, False), (last, True)):
+        made = flattener.flatten({"l": length}, EmptyLibrary(), last_bin=last_bin)
+        assert list(made.models) == [f"nmos vto={chosen}"]
+
+
+def test_a_transistor_beyond_every_bin() -> None:
+    with pytest.raises(DeckError, match=r"no model of 'n' for W = 5 um, L = 3\.002 um"):
+        flat(BINS, l=3.002e-6)
+
+
 def test_words_and_parameters() -> None:
     line = logical_lines("x", "f")[0]
     assert split_words("m1 d g s b nch w = {a + b} l='c d' ad=max(1, 2)") == [
