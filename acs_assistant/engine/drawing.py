@@ -12,7 +12,7 @@ from acs_assistant.cancel import CancelToken
 from acs_assistant.domain import Circuit, Conditions, OperatingPoint, Sizing, Turn
 from acs_assistant.engine.export import session_report
 from acs_assistant.errors import InputError, nearest
-from acs_assistant.report.figures import FIGURES, save
+from acs_assistant.report.figures import FIGURES, pareto, save
 from acs_assistant.report.gmid import Curve, DeviceChart, Point, gmid
 from acs_assistant.sim.port import Simulator
 from acs_assistant.storage.store import Store
@@ -24,13 +24,19 @@ _OTHER_LENGTHS = (0.5, 2.0)  # of the device's own, drawn beside it
 
 
 def export_figure(
-    store: Store, session: int, figure: str, path: Path, turn: int | None = None
+    store: Store,
+    session: int,
+    figure: str,
+    path: Path,
+    turn: int | None = None,
+    axes: tuple[str, str] | None = None,
 ) -> None:
     """Writes one figure as SVG, PNG or PDF, by the ending of ``path``, atomically.
 
     Args:
         figure: A name of ``report.figures.FIGURES``.
         turn: Whose vectors a Bode plot, a transient and a noise plot show; None for the best.
+        axes: Metrics that "tradeoff" has across and up; None for the objective and its rival.
 
     Raises:
         InputError: Unknown figure or ending, or the session has nothing to draw in it.
@@ -41,6 +47,9 @@ def export_figure(
     report = session_report(store, session)
     if turn is not None:
         report = replace(report, best=turn, waveforms=store.waveforms(turn))
+    if figure == "tradeoff" and axes is not None:
+        save(pareto(report, *axes), path)
+        return
     save(FIGURES[figure](report), path)
 
 

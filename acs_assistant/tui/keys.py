@@ -113,6 +113,8 @@ KEYS: tuple[Key, ...] = (
         "Next plot: score, margins, Bode, transient, noise, dc, trade-off", ".", footer=False),
     Key("design", "design.plot_back", "comma", "previous_plot", "Previous plot",
         "The plot before", ",", footer=False),
+    Key("design", "design.axes", "y", "axes", "Axes",
+        "Which two metrics the trade-off plot shows", footer=False),
     Key("design", "design.why", "x", "why", "Why",
         "Ask the model about the turn; the answer is kept with it and changes nothing",
         footer=False),

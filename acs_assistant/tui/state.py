@@ -75,6 +75,7 @@ class SessionState:
         head: The turn that the next one continues.
         thoughts: Reasoning of the turn in flight, as streamed so far.
         shown: A turn that the engineer looks at instead of the newest; None follows the head.
+        axes: Metrics that the trade-off plot has across and up; None for the first two specs'.
         exchanges: What the model was asked about a turn, and its answers, by turn.
     """
 
@@ -92,6 +93,7 @@ class SessionState:
     shown: int | None = None
     waveforms: dict[int, tuple[Waveform, ...]] = field(default_factory=dict)
     exchanges: dict[int, list[Exchange]] = field(default_factory=dict)
+    axes: tuple[str, str] | None = None
 
     def load(self, turns: Iterable[Turn], head: int | None, simulations: int) -> None:
         """Takes over what the store holds."""

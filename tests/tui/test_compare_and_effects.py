@@ -10,6 +10,8 @@ from textual.widgets import Static
 
 from acs_assistant.domain import Task, Waveform
 from acs_assistant.tui.screens.compare import CompareScreen
+from acs_assistant.tui.screens.dialogs import ChoiceDialog
+from acs_assistant.tui.screens.figure import FigureDialog
 from acs_assistant.tui.screens.sessions import SessionsScreen
 from acs_assistant.tui.state import SessionState
 from acs_assistant.tui.widgets.plots import Plot, dc_chart, responses_chart, trade_chart
@@ -72,6 +74,39 @@ async def test_two_turns_with_their_plots(
         await pilot.press("full_stop", "full_stop")
         assert "Neither turn has these vectors" in str(caption.render())
         await pilot.press("escape")
+
+
+async def test_any_two_metrics_against_each_other(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    app = make_app(tmp_path, clock)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await screen(pilot, SessionsScreen)
+        await pilot.press("f")
+        for n in range(2):
+            await asked(pilot)
+            clock.advance(1.0)
+            await pilot.press("a")
+            shown = await measured(pilot, n + 1)
+        await asked(pilot)
+        await pilot.press("y")
+        await screen(pilot, ChoiceDialog)
+        names = [metric.name for metric in shown.state.task.circuit.metrics]
+        first = app.screen
+        await pilot.press("home", *["down"] * names.index("power"), "enter")
+        await until(pilot, lambda: app.screen is not first, "the second question")
+        await screen(pilot, ChoiceDialog)
+        await pilot.press("home", *["down"] * names.index("gbw"), "enter")
+        await screen(pilot, type(shown))
+        assert shown.state.axes == ("power", "gbw")
+        caption = shown.query_one("#plots .plot-caption", Static)
+        await until(pilot, lambda: "power W across, gbw Hz up" in str(caption.render()))
+        await pilot.press("f")
+        await screen(pilot, FigureDialog)
+        await pilot.press("enter", "enter")
+        await screen(pilot, type(shown))
+        assert "gbw against power" in (tmp_path / "session-1-tradeoff.svg").read_text()
 
 
 async def test_predicted_effects_are_rows_that_are_judged(tmp_path: Path, clock: Clock) -> None:

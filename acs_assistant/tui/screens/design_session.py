@@ -166,13 +166,32 @@ class SessionKeys(AskingScreen, inherit_bindings=False):
         if viewed is None:
             self.notify("There is nothing to draw before the first simulation.")
             return
-        store = self.acs.services.store
+        store, axes = self.acs.services.store, self.state.axes
 
         def write(name: str, path: Path) -> None:
-            export_figure(store, session, name, path, viewed.id)
+            export_figure(store, session, name, path, viewed.id, axes)
 
         first = OF_PLOT.get(self.plot, "")
         await self.app.push_screen_wait(FigureDialog(FIGURES, first, f"session-{session}", write))
+
+    @work(group="dialog", exclusive=True)
+    async def action_axes(self) -> None:
+        """Any two metrics against each other."""
+        from acs_assistant.tui.screens.dialogs import ChoiceDialog
+
+        names = [metric.name for metric in self.state.task.circuit.metrics]
+        now = self.state.axes or (names[0], names[-1])
+        chosen: list[str] = []
+        for way, current in zip(("across", "up"), now, strict=True):
+            text = f"Which metric goes {way}? One simulation is one point."
+            name = await self.app.push_screen_wait(ChoiceDialog("Trade-off", text, names, current))
+            if name is None:
+                return
+            chosen.append(name)
+        self.state.axes = (chosen[0], chosen[1])
+        self.plot = "trade"
+        self.action_view("plots")
+        self.redraw()
 
     @work(group="dialog", exclusive=True)
     async def action_gmid(self) -> None:

@@ -350,10 +350,10 @@ def dc_chart(state: SessionState) -> Chart | None:
 
 
 def trade_chart(state: SessionState) -> Chart | None:
-    """The first two specs' metrics over every simulation, those that none beats joined."""
-    if len(state.task.specs) < 2:
+    """Two metrics over every simulation of the session, those that none beats joined."""
+    if state.axes is None and len(state.task.specs) < 2:
         return None
-    one, two = state.task.specs[0].metric, state.task.specs[1].metric
+    one, two = state.axes or (state.task.specs[0].metric, state.task.specs[1].metric)
     points = [
         (a, b)
         for turn in state.in_order()
