@@ -12,8 +12,9 @@ from acs_assistant.library.tables import CIRCUIT_FILE, Document
 from acs_assistant.sim.port import Simulator
 from acs_assistant.units import format_quantity
 
-_AGREEMENT = 0.01
-"""Relative difference from the stored metrics that another ngspice version may cause."""
+_AGREEMENT = 0.05
+"""Relative difference from the stored metrics that another ngspice version may cause: 39 and 46 are
+the same to 1e-3 in op and ac, and up to 4.4 % apart in settling times."""
 
 
 @dataclass(frozen=True, slots=True)

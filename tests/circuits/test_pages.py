@@ -44,8 +44,8 @@ def test_hand_analysis_agrees_with_ngspice(simulator: Simulator, name: str) -> N
         start = re.escape(f"| {row.metric} | `{row.formula}` |")
         written = re.search(start + r" (\S+) \| (\S+) \|", page)
         assert written is not None
-        assert parse_quantity(written[1]) == pytest.approx(row.hand, rel=0.02)
-        assert parse_quantity(written[2]) == pytest.approx(row.measured, rel=0.02)
+        assert parse_quantity(written[1]) == pytest.approx(row.hand, rel=0.05)
+        assert parse_quantity(written[2]) == pytest.approx(row.measured, rel=0.05)
 
 
 @pytest.mark.parametrize("name", CIRCUITS)
