@@ -136,7 +136,7 @@ def _add_adapters(model: PreTrainedModel, folder: Path, lora: LoraTable) -> None
 
 def linear_layers(model: PreTrainedModel) -> list[str]:
     """Names of the linear layers inside the blocks, the output layer left out."""
-    head = model.get_output_embeddings()
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     return sorted(
         {
             name.rpartition(".")[2]

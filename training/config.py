@@ -49,7 +49,7 @@ class LoraTable(_Section):
     """Low-rank adapters (arXiv 2106.09685) instead of every weight."""
 
     rank: int = Field(default=0, ge=0, description="0 trains every weight")
-    alpha: float = Field(default=32, gt=0, description="adapters are scaled by alpha / rank")
+    alpha: int = Field(default=32, gt=0, description="adapters are scaled by alpha / rank")
     dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: list[str] = Field(
         default=[], description="linear layers by name (q_proj, ...); empty takes all of them"
@@ -153,7 +153,7 @@ class RlConfig(_Section):
 class CircuitTable(_Section):
     """What is simulated and imitated of a circuit that has no sessions yet."""
 
-    sobol: int = Field(default=1500, ge=64, description="sizings spread over the whole box")
+    sobol: int = Field(default=2048, ge=64, description="sizings spread over the whole box")
     local: int = Field(default=2500, ge=32, description="perturbations of the best sizings")
     rounds: int = Field(default=1, ge=1, description="rounds of solve, simulate and refit")
     tasks: int = Field(default=800, ge=8, description="spec sets solved per round")

@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import (
     CPUOffloadPolicy,
     FSDPModule,
@@ -50,6 +51,11 @@ def begin() -> None:
 def device() -> torch.device:
     """Where this process computes."""
     return torch.device("cuda", _local_rank()) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def place(model: nn.Module) -> None:
+    """Moves a model there."""
+    nn.Module.to(model, device())
 
 
 def _local_rank() -> int:
@@ -121,7 +127,7 @@ def shard(model: PreTrainedModel, table: FsdpTable) -> None:
             hint="Start them: accelerate launch --num-processes N -m acs_assistant train ...",
         )
     kind = device().type
-    mesh = dist.init_device_mesh(kind, (processes(),))
+    mesh = init_device_mesh(kind, (processes(),))
     offload = CPUOffloadPolicy() if table.offload and kind != "cpu" else OffloadPolicy()
     blocks = set(model._no_split_modules or ())
     for module in list(model.modules()):

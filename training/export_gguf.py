@@ -143,8 +143,10 @@ def export_merged(checkpoint: Path, out: Path) -> Path:
     trainee = open_trainee(checkpoint)
     out.mkdir(parents=True, exist_ok=True)
     model = trainee.model
-    plain = type(model)(model.config).to(model.dtype)
-    plain.load_state_dict(merged_weights(model))
+    weights = merged_weights(model)
+    with torch.device("meta"):
+        plain = type(model)(model.config)
+    plain.load_state_dict(weights, assign=True)
     plain.save_pretrained(out)
     trainee.language.save(str(out / "tokenizer.json"))
     return out

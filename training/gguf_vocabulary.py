@@ -63,7 +63,7 @@ def _add_foreign(writer: gguf.GGUFWriter, language: TemplateLanguage, size: int)
     user = [i for i, token in added.items() if not token.special]
     _add_tokens(writer, outer.backend_tokenizer, size, control, user)
     writer.add_tokenizer_pre(pre)
-    end = int(outer.convert_tokens_to_ids(language.end_text))
+    end = language.id_of(language.end_text)
     writer.add_eos_token_id(end)
     if outer.eos_token_id not in (None, end):
         writer.add_eot_token_id(int(outer.eos_token_id))

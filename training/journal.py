@@ -43,7 +43,8 @@ class Journal:
             disable=not self._console.is_terminal,
             transient=True,
         )
-        self._job = self._bar.add_task("begins", total=1.0, completed=share)
+        self._job = self._bar.add_task("begins", total=1.0)
+        self._bar.update(self._job, completed=share)
         self._began, self._share = time.monotonic(), share
         self._events: Any = None
 

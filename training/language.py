@@ -133,7 +133,12 @@ class TemplateLanguage:
         )
         self.end_text = self._end_of_turn(name)
         ends = {self.end_text, str(tokenizer.eos_token or self.end_text)}
-        self.ends = frozenset(int(tokenizer.convert_tokens_to_ids(end)) for end in ends)
+        self.ends = frozenset(self.id_of(end) for end in ends)
+
+    def id_of(self, token: str) -> int:
+        found = self.tokenizer.convert_tokens_to_ids(token)
+        assert isinstance(found, int)
+        return found
 
     def _end_of_turn(self, name: str) -> str:
         """The marker that the template puts behind an assistant's words."""

@@ -100,7 +100,8 @@ class _Run:
         config = self.config
         self._trainee = open_trainee(folder, config.lora, config.weights)
         samplers.check(self._trainee, config)
-        self._model = self._trainee.model.to(distributed.device())
+        self._model = self._trainee.model
+        distributed.place(self._model)
         distributed.shard(self._model, config.fsdp)
         self._optimizer = _optimizer(self._model, config)
 
@@ -179,9 +180,11 @@ def _reference(config: RlConfig) -> PreTrainedModel | None:
     """The model that training starts from, once more, where the distance to it counts."""
     if not config.kl_weight:
         return None
-    model = open_trainee(Path(config.start), None, config.weights).model.to(distributed.device())
+    model = open_trainee(Path(config.start), None, config.weights).model
+    distributed.place(model)
     distributed.shard(model, config.fsdp.model_copy(update={"recompute": False}))
-    return model.eval()
+    model.train(False)
+    return model
 
 
 def _optimizer(model: PreTrainedModel, config: RlConfig) -> torch.optim.Optimizer:

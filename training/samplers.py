@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -131,8 +131,9 @@ class TorchSampler:
         ends = sorted(self._language.ends)
         choice = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
         drawn = sampling.temperature > 0
+        generate: Any = self._model.generate
         with torch.no_grad():
-            rows = self._model.generate(
+            rows = generate(
                 input_ids=torch.tensor([prompt], device=self._model.device).repeat(count, 1),
                 attention_mask=torch.ones(count, len(prompt), device=self._model.device),
                 do_sample=drawn,

@@ -70,7 +70,7 @@ def train_sft(config: SftConfig, out: Path, resume: bool = False) -> Path:
     else:
         tokenizer = _new_tokenizer(records, config)
         model, language = new_model(config.model, tokenizer, config.seed), OwnLanguage(tokenizer)
-    model.to(distributed.device())
+    distributed.place(model)
     distributed.shard(model, config.fsdp)
     console.print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}M weights, "
                   f"{len(records)} sessions")  # fmt: skip
@@ -98,8 +98,7 @@ def _loop(
     journal: Journal,
 ) -> None:
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-    size = model.get_input_embeddings().weight.shape[0]
-    columns, weights = language.soft_targets(size, config.value_spread)
+    columns, weights = language.soft_targets(int(model.config.vocab_size), config.value_spread)
     columns, weights = columns.to(model.device), weights.to(model.device)
     source = batches(examples, config.batch_tokens, config.seed + progress.step)
     before, began = progress.seconds, time.monotonic()
@@ -180,6 +179,7 @@ class Optimizers:
 
     def __init__(self, model: PreTrainedModel, language: Language, config: SftConfig) -> None:
         table = model.get_input_embeddings().weight
+        assert isinstance(table, torch.nn.Parameter)
         trained = [p for p in model.parameters() if p.requires_grad]
         matrices = [p for p in trained if p.ndim >= 2 and p is not table]
         vectors = [p for p in trained if p.ndim < 2]
@@ -201,7 +201,7 @@ class Optimizers:
             torch.optim.AdamW([g for g in groups if g["params"]], betas=(0.9, 0.95), fused=True)
         ]
         if muon:
-            self.parts.append(torch.optim.Muon(matrices, **decayed, adjust_lr_fn="match_rms_adamw"))
+            self.parts.append(_muon(matrices, config))
         self._rates = [[group["lr"] for group in part.param_groups] for part in self.parts]
 
     def set_share(self, share: float) -> None:
@@ -221,6 +221,15 @@ class Optimizers:
             part.step()
         if self._ordered is not None:
             self._ordered.write()
+
+
+def _muon(matrices: Sequence[torch.nn.Parameter], config: SftConfig) -> torch.optim.Optimizer:
+    return torch.optim.Muon(
+        matrices,
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        adjust_lr_fn="match_rms_adamw",
+    )
 
 
 def _records(folder: Path) -> list[dict[str, Any]]:
@@ -270,7 +279,7 @@ def save_checkpoint(
     optimizer: Any,
     progress: Progress,
     notes: Mapping[str, str] | None = None,
-    weights: Mapping[str, torch.Tensor] | None = None,
+    weights: dict[str, torch.Tensor] | None = None,
 ) -> None:
     """Writes weights, tokenizer and trainer state beside ``folder``, then swaps the folders.
 
@@ -299,7 +308,7 @@ def _save_checkpoint(
     optimizer: Any,
     progress: Progress,
     notes: Mapping[str, str],
-    weights: Mapping[str, torch.Tensor] | None,
+    weights: dict[str, torch.Tensor] | None,
 ) -> None:
     beside, old = folder.with_name(folder.name + ".part"), folder.with_name(folder.name + ".old")
     _remove(beside)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -35,7 +37,11 @@ def test_figures_are_lines_and_events(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "step 2  0.0 min left" in said and "step 1" in said
 
 
-def test_a_resumed_run_replaces_what_the_killed_one_wrote_ahead(tmp_path: Path) -> None:
+def test_a_resumed_run_replaces_what_the_killed_one_wrote_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count(1_000_000_000)  # files are ordered by the second they begin at
+    monkeypatch.setattr(time, "time", lambda: float(next(clock)))
     for begins, value in ((0, 5.0), (1, 7.0)):
         with Journal(tmp_path, step=begins) as writer:
             for step in range(begins + 1, 4):
