@@ -150,6 +150,15 @@ def has_adapters(model: PreTrainedModel) -> bool:
     return any(hasattr(module, "lora_A") for module in model.modules())
 
 
+def weight_shapes(model: PreTrainedModel) -> dict[str, torch.Size]:
+    """Names and shapes of ``merged_weights``, which merges nothing."""
+    return {
+        key.replace(".base_layer", ""): value.shape
+        for key, value in model.state_dict().items()
+        if ".lora_" not in key
+    }
+
+
 def merged_weights(model: PreTrainedModel) -> dict[str, Tensor]:
     """The state dict with adapters added to what they adapt; the model stays as it is."""
     state: dict[str, Any] = dict(model.state_dict())

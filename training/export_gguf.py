@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from acs_assistant.errors import ConfigError, InputError, StorageError
-from acs_assistant.training.base import has_adapters, merged_weights, open_trainee
+from acs_assistant.training.base import has_adapters, merged_weights, open_trainee, weight_shapes
 from acs_assistant.training.gguf_layout import Layout, Weights, add_shape, known
 from acs_assistant.training.gguf_vocabulary import add_vocabulary, pre_tokenizer
 from acs_assistant.training.language import Language, OwnLanguage, TemplateLanguage
@@ -159,7 +159,7 @@ def check_known(model: PreTrainedModel, language: Language) -> None:
         ConfigError: What about it is unknown, and how it is converted.
     """
     layout = known(model.config)
-    for key in merged_weights(model):
+    for key in weight_shapes(model):
         layout.tensor(key)
     if isinstance(language, TemplateLanguage):
         pre_tokenizer(language)
@@ -168,11 +168,11 @@ def check_known(model: PreTrainedModel, language: Language) -> None:
 def _check_rows(model: PreTrainedModel, quantization: Quantization) -> None:
     layout: Layout = known(model.config)
     block = _BLOCKS[quantization]
-    for key, tensor in merged_weights(model).items():
-        if tensor.ndim > 1 and tensor.shape[-1] % block:
+    for key, shape in weight_shapes(model).items():
+        if len(shape) > 1 and shape[-1] % block:
             raise ConfigError(
                 f"{quantization.upper()} packs {block} weights of a row together, and "
-                f"'{layout.tensor(key)}' has rows of {tensor.shape[-1]}.",
+                f"'{layout.tensor(key)}' has rows of {shape[-1]}.",
                 hint="Use --quantize q8_0."
                 if block > 32
                 else f"Use --quantize f16, or train with widths that are multiples of {block}.",

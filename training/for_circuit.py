@@ -203,7 +203,8 @@ def _with_bar(circuit: Circuit, positions: NDArray[np.float64], simulator: Simul
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         job = bar.add_task(f"{circuit.name}: simulate", total=len(positions))
         return simulate_positions(
             circuit, positions, simulator, lambda done: bar.update(job, completed=done)

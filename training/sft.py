@@ -33,6 +33,8 @@ from acs_assistant.training.packing import batches
 from acs_assistant.training.tokenizer import load_tokenizer, train_tokenizer
 
 _TOKENIZER_SAMPLE = 4000
+_QUIET_SECONDS = 30
+"""A slow run reports more often than every twenty steps."""
 
 disable_progress_bar()  # type: ignore[no-untyped-call]  # one for every checkpoint is too much
 
@@ -102,7 +104,7 @@ def _loop(
     columns, weights = columns.to(model.device), weights.to(model.device)
     source = batches(examples, config.batch_tokens, config.seed + progress.step)
     before, began = progress.seconds, time.monotonic()
-    saved = began
+    saved = told = began
     model.train()
     with journal:
         while not distributed.agreed(_spent(config, progress) >= 1.0):
@@ -129,7 +131,9 @@ def _loop(
             progress.loss = ema
             spent, text = _spent(config, progress), f"step {progress.step}  loss {ema:.4f}"
             journal.advance(spent, text)
-            if progress.step % 20 == 0 or progress.step == config.steps:
+            last = _spent(config, progress) >= 1.0
+            if progress.step % 20 == 0 or last or time.monotonic() - told > _QUIET_SECONDS:
+                told = time.monotonic()
                 rate = config.learning_rate * share
                 line = _figures(progress, distributed.number(norm), rate, learned)
                 journal.write(line, spent, f"{text}  lr {rate:.2e}")

@@ -27,33 +27,42 @@ class SpecArrays:
     """Specs of B tasks as arrays over the circuit's metrics, in the surrogate's scaled units.
 
     Attributes:
-        sign: (B, metrics) +1 for ">=", −1 for "<=", 0 where the task has no spec.
+        sign: (B, metrics) +1 for ">=", −1 for "<=", 0 for "==" and where the task has no spec.
         target: (B, metrics) scaled targets; 0 where there is none.
+        band: (B, metrics) scaled tolerance of "=="; 0 where there is no such spec.
     """
 
     sign: FloatArray
     target: FloatArray
+    band: FloatArray
 
     def take(self, rows: NDArray[np.int64]) -> SpecArrays:
-        return SpecArrays(self.sign[rows], self.target[rows])
+        return SpecArrays(self.sign[rows], self.target[rows], self.band[rows])
 
 
 def spec_arrays(circuit: Circuit, tasks: Sequence[Sequence[Spec]], scale: Scale) -> SpecArrays:
     columns = {metric.name: j for j, metric in enumerate(circuit.metrics)}
     sign = np.zeros((len(tasks), len(columns)))
     raw = np.ones((len(tasks), len(columns)))
+    edge = np.ones((len(tasks), len(columns)))
+    equal = np.zeros((len(tasks), len(columns)), dtype=bool)
     for row, specs in enumerate(tasks):
         for spec in specs:
             column = columns[spec.metric]
-            sign[row, column] = -1.0 if spec.relation == "<=" else 1.0
+            equal[row, column] = spec.relation == "=="
+            sign[row, column] = {">=": 1.0, "<=": -1.0, "==": 0.0}[spec.relation]
             raw[row, column] = spec.target
-    return SpecArrays(sign, np.where(sign != 0, scale.forward(raw), 0.0))
+            edge[row, column] = spec.target + spec.tolerance
+    target = np.where((sign != 0) | equal, scale.forward(raw), 0.0)
+    return SpecArrays(sign, target, np.where(equal, scale.forward(edge) - target, 0.0))
 
 
 def met(specs: SpecArrays, scale: Scale, metrics: FloatArray) -> NDArray[np.bool_]:
     """(B,) whether measured metrics (B, metrics) meet every spec; a missing metric does not."""
-    margin = specs.sign * (scale.forward(metrics) - specs.target)
-    return np.asarray(((specs.sign == 0) | (margin >= -1e-9)).all(axis=1))
+    beyond = scale.forward(metrics) - specs.target
+    one_sided = (specs.sign == 0) | (specs.sign * beyond >= -1e-9)
+    within = (specs.band == 0) | (np.abs(beyond) <= specs.band + 1e-9)
+    return np.asarray((one_sided & within).all(axis=1))
 
 
 def solve(
@@ -82,6 +91,7 @@ def solve(
     """
     sign = torch.tensor(specs.sign, dtype=torch.float32)
     target = torch.tensor(specs.target, dtype=torch.float32)
+    band = torch.tensor(specs.band, dtype=torch.float32)
     home = torch.tensor(anchor, dtype=torch.float32)
     shift = torch.zeros_like(target) if bias is None else torch.tensor(bias, dtype=torch.float32)
     low, high = (
@@ -97,7 +107,7 @@ def solve(
         parameter.requires_grad_(False)
     for _ in range(steps):
         positions = low + (high - low) * torch.sigmoid(raw)
-        loss = _loss(surrogate, positions, sign, target, shift, home, cushion, pull)
+        loss = _loss(surrogate, positions, sign, target, band, shift, home, cushion, pull)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -111,13 +121,16 @@ def _loss(
     positions: Tensor,
     sign: Tensor,
     target: Tensor,
+    band: Tensor,
     shift: Tensor,
     home: Tensor,
     cushion: float,
     pull: float,
 ) -> Tensor:
-    margin = sign * (surrogate(positions) + shift - target)
-    short = torch.relu(cushion - margin) * (sign != 0)
+    beyond = surrogate(positions) + shift - target
+    short = torch.relu(cushion - sign * beyond) * (sign != 0)
+    if bool(band.any()):  # half the tolerance is the cushion there
+        short = short + torch.relu(beyond.abs() - band / 2) * (band > 0)
     violation = (short + 5.0 * short**2).sum(dim=1)
     distance = ((positions - home) ** 2).sum(dim=1)
     return (violation + pull * distance).sum()

@@ -75,6 +75,8 @@ def draw_specs(
 ) -> tuple[Spec, ...] | None:
     """Specs that these metrics meet: a random subset, each relaxed by 0 to ``relax``.
 
+    One with "==" asks for the metric itself, within the circuit's tolerance.
+
     Returns None when fewer than three of the metrics that the circuit has specs for are there
     (or not all, where it has fewer specs).
     """
@@ -91,8 +93,8 @@ def draw_specs(
         spec = usable[index]
         value = float(metrics[columns[spec.metric]])
         slack = abs(value) * rng.uniform(0.0, relax)
-        target = value - slack if spec.relation == ">=" else value + slack
-        specs.append(Spec(spec.metric, spec.relation, on_grid(target, spec.relation)))
+        target = {">=": value - slack, "<=": value + slack, "==": value}[spec.relation]
+        specs.append(_asked(spec, target))
     return tuple(specs)
 
 
@@ -112,8 +114,14 @@ def draw_from_ranges(circuit: Circuit, rng: np.random.Generator) -> tuple[Spec, 
         low, high = spec.range
         u = rng.random()
         target = low * (high / low) ** u if 0 < 4 * low < high else low + (high - low) * u
-        specs.append(Spec(spec.metric, spec.relation, on_grid(target, spec.relation)))
+        specs.append(_asked(spec, target))
     return tuple(specs)
+
+
+def _asked(spec: Spec, target: float) -> Spec:
+    tolerance = spec.tolerance if spec.relation == "==" else 0.0
+    rounded = on_grid(target, spec.relation)
+    return Spec(spec.metric, spec.relation, rounded, tolerance=tolerance)
 
 
 def on_grid(target: float, relation: str) -> float:

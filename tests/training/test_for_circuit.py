@@ -20,6 +20,9 @@ from acs_assistant.training.for_circuit import (
     plan_for,
     train_for_circuit,
 )
+from acs_assistant.training.surrogate import fit_scale, fit_surrogate
+from acs_assistant.training.targets import met, solve, spec_arrays
+from acs_assistant.training.tasks import draw_from_ranges, draw_specs
 from tests.training.test_from_sessions import card
 from tests.training.toy import CIRCUIT, Formula
 
@@ -96,3 +99,31 @@ def test_the_estimate_counts_simulations_and_stages() -> None:
     assert told.simulations == 256 + 128 + 4 * 24 + 8 + 2 * 2 * 2
     assert told.seconds["imitating"] == 0.5 and told.seconds["TL-GRPO"] == 600
     assert told.text().startswith("About 10 minutes, 496 simulations (simulating ")
+
+
+def test_a_spec_of_equality_asks_for_what_was_measured_and_is_met_on_both_sides() -> None:
+    spec = Spec("match", "==", 0.5, tolerance=0.05, range=(0.2, 0.8))
+    circuit = replace(CIRCUIT, specs=(spec,))
+    rng = np.random.default_rng(0)
+    for value in (0.31, 0.62):
+        (asked,) = draw_specs(circuit, [value], rng, relax=0.14) or ()
+        assert (asked.relation, asked.tolerance) == ("==", 0.05)
+        assert asked.target == pytest.approx(value)
+    (ranged,) = draw_from_ranges(circuit, rng)
+    assert 0.2 <= ranged.target <= 0.8 and ranged.tolerance == 0.05
+    archive = simulate_positions(circuit, np.linspace(0, 1, 200)[:, None], Formula())
+    scale = fit_scale(archive.metrics)
+    arrays = spec_arrays(circuit, [(spec,)] * len(archive), scale)
+    found = met(arrays, scale, archive.metrics)
+    values = archive.metrics[:, 0]
+    assert np.array_equal(found, np.abs(values - 0.5) <= 0.05)
+    surrogate, _ = fit_surrogate(archive, np.ones(len(archive)))
+    some = arrays.take(np.arange(4))
+    start = np.array([[0.1], [0.45], [0.55], [0.9]])
+    solved = solve(surrogate, some, start, start)
+    measured = simulate_positions(circuit, solved, Formula()).metrics[:, 0]
+    assert np.abs(measured - 0.5).max() < 0.1  # the surrogate of 200 rows errs a little
+
+
+def test_a_circuit_that_states_no_ranges_gives_its_own_specs() -> None:
+    assert draw_from_ranges(CIRCUIT, np.random.default_rng(0)) == CIRCUIT.specs
