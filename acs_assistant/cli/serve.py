@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
 import sys
 
@@ -14,13 +15,24 @@ from acs_assistant.errors import InputError
 @click.command()
 @click.option("--port", type=click.IntRange(1024, 65535), default=8000, show_default=True)
 def serve(port: int) -> None:
-    """Serve the terminal interface to a browser on this machine only."""
+    """Serve the terminal interface to a browser on this machine only.
+
+    One tab at a time: a second one says so, and takes over when it is told to.
+    """
     try:
-        from textual_serve.server import Server
+        from acs_assistant.cli.browser import LocalServer
     except ImportError as error:
         raise InputError(
             "the serve extra is not installed.", hint="pip install 'acs-assistant[serve]'"
         ) from error
-    say(f"Open http://localhost:{port} in a browser; Ctrl-C stops it.")
     command = f"{shlex.quote(sys.executable)} -m acs_assistant"
-    Server(command, host="localhost", port=port, title="ACS Assistant").serve()
+    server = LocalServer(command, port)
+    say(f"Open http://localhost:{port} in a browser; Ctrl-C stops it.")
+    try:
+        server.serve()
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise InputError(
+            f"port {port} is taken by another program.", hint=f"Choose another: --port {port + 1}"
+        ) from error
