@@ -83,8 +83,12 @@ def next_thought(
 
 
 def before_expectation(thought: str) -> str:
-    """The part of a thought that chooses; what it leads to is left out."""
-    return thought.partition(EXPECT)[0]
+    """The part of a thought that chooses; what it leads to is left out.
+
+    So is the full stop: the tokenizer has one token for it and "Expect", and a full stop of its own
+    would teach that the thought ends here.
+    """
+    return thought.partition(EXPECT)[0].removesuffix(".")
 
 
 def _slack(spec: Spec, value: float) -> float:
