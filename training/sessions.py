@@ -271,18 +271,15 @@ class Workshop:
         return row >= 0 and self.archive.evaluation(row, draft.specs).score.met
 
     def record(self, draft: Draft) -> dict[str, Any]:
-        """The session as chat JSONL: messages, and which of them are to be imitated.
+        """The session as chat JSONL: messages, and whether the last turn is to be imitated.
 
-        The turns before the last one stand as the engine will show them.
+        The turns before it stand as the engine will show them.
         """
         task = Task(self.circuit, draft.specs, self.circuit.conditions)
         turns = [self._turn(i, step, draft.specs) for i, step in enumerate(draft.turns, start=1)]
-        shown = [*select(turns[:-1], SHOWN), turns[-1]]
-        learned = {turn.id for turn, step in zip(turns, draft.turns, strict=True) if step.learn}
-        chat = messages(task, shown)
-        assistants = [i for i, m in enumerate(chat) if m["role"] == "assistant"]
-        train = [i for i, turn in zip(assistants, shown, strict=True) if turn.id in learned]
-        return {"messages": chat, "train": train}
+        chat = messages(task, [*select(turns[:-1], SHOWN), turns[-1]])
+        last = max(i for i, message in enumerate(chat) if message["role"] == "assistant")
+        return {"messages": chat, "train": [last] if draft.turns[-1].learn else []}
 
     def _turn(self, index: int, step: Step, specs: tuple[Spec, ...]) -> Turn:
         sizing = sizing_at(self.circuit, step.proposed)

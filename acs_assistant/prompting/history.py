@@ -16,8 +16,9 @@ def select(turns: Sequence[Turn], limit: int) -> list[Turn]:
 
     The next sizing starts from the best one, so it stands where it is found most easily: only what
     the engineer rejected after the last simulation follows it. Turns of which the conversation says
-    nothing (invalid, undecided) are left out. The chosen ones are numbered from 1. While the specs
-    change between them, they stay in the order of time.
+    nothing (invalid, undecided) are left out. The chosen ones are numbered from 1, and their
+    reasoning is left out: what was measured is what counts. While the specs change between them,
+    they stay in the order of time.
 
     Args:
         limit: 0 shows every turn as it is.
@@ -32,7 +33,11 @@ def select(turns: Sequence[Turn], limit: int) -> list[Turn]:
             chosen = [best, *chosen[1:]]
         if len({turn.specs for turn in chosen}) == 1:
             chosen = _behind_the_simulated(best, chosen)
-    return [replace(turn, index=number) for number, turn in enumerate(chosen, start=1)]
+    return [_told(turn, number) for number, turn in enumerate(chosen, start=1)]
+
+
+def _told(turn: Turn, number: int) -> Turn:
+    return replace(turn, index=number, proposal=replace(turn.proposal, reasoning=""))
 
 
 def _behind_the_simulated(best: Turn, chosen: Sequence[Turn]) -> list[Turn]:

@@ -128,7 +128,15 @@ def past(count: int) -> list[Turn]:
         evaluation = evaluate(TASK, sizing, simulator)
         decision = Decision("accepted", sizing)
         turns.append(
-            Turn(number, None, number, Proposal(sizing, "model"), decision, evaluation, TASK.specs)
+            Turn(
+                number,
+                None,
+                number,
+                Proposal(sizing, "model", reasoning="?"),
+                decision,
+                evaluation,
+                TASK.specs,
+            )
         )
     return turns
 
@@ -139,6 +147,7 @@ def test_a_long_past_is_told_by_its_best_and_latest_turns() -> None:
     shown = select([*turns, invalid], 3)
     assert [turn.id for turn in shown] == [8, 9, 2]
     assert [turn.index for turn in shown] == [1, 2, 3]
+    assert not any(turn.proposal.reasoning for turn in shown)
     assert [turn.id for turn in select(turns[:2], 3)] == [1, 2]
     assert select(turns, 0) == turns
 
