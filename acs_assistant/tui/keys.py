@@ -222,6 +222,11 @@ KEYS: tuple[Key, ...] = (
         footer=False),
     Key("gmid", "gmid.figure", "f", "figure", "Figure", "Write the chart as SVG, PNG or PDF"),
 
+    Key("models", "models.other", "o", "other", "Other",
+        "Any GGUF file, or the address of an OpenAI-compatible server"),
+    Key("models", "models.rollback", "R", "rollback", "Roll back",
+        "The model before the last adopted one"),
+
     Key("settings", "settings.save", "ctrl+s", "save", "Save", "Save the settings", "^s",
         priority=True),
 

@@ -17,8 +17,9 @@ from acs_assistant.tui.screens.compare import CompareScreen
 from acs_assistant.tui.screens.design import DesignScreen
 from acs_assistant.tui.screens.dialogs import RejectDialog
 from acs_assistant.tui.screens.gmid import GmIdScreen
-from acs_assistant.tui.screens.help import HelpScreen
+from acs_assistant.tui.screens.help import _TITLES, HelpScreen
 from acs_assistant.tui.screens.importing import ImportScreen
+from acs_assistant.tui.screens.models import ModelsScreen
 from acs_assistant.tui.screens.new_session import NewSessionScreen
 from acs_assistant.tui.screens.sessions import SessionsScreen
 from acs_assistant.tui.screens.settings import SettingsScreen
@@ -40,6 +41,7 @@ SCREENS: dict[str, type] = {
     "bench": BenchScreen,
     "circuits": CircuitsScreen,
     "import": ImportScreen,
+    "models": ModelsScreen,
     "settings": SettingsScreen,
     "dialog": RejectDialog,
     "page": HelpScreen,
@@ -51,6 +53,10 @@ def test_ids_are_unique_and_every_key_explains_itself() -> None:
     assert [id for id, n in Counter(key.id for key in KEYS).items() if n > 1] == []
     assert [key.id for key in KEYS if not key.tooltip or not key.label] == []
     assert all(key.id.startswith(f"{key.scope}.") for key in KEYS)
+
+
+def test_the_help_knows_every_scope() -> None:
+    assert {key.scope for key in KEYS} == set(_TITLES)
 
 
 def test_no_key_means_two_things_on_one_screen() -> None:

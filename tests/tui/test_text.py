@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from acs_assistant.domain import Parameter, Spec
+from acs_assistant.engine.reached import Extremes
 from acs_assistant.tui.screens.sizes import read_size
 from acs_assistant.tui.text import (
     bound_note,
@@ -111,7 +112,13 @@ def test_targets_are_read_with_or_without_their_relation() -> None:
     turned = read_target(circuit, spec, "<= 5meg")
     assert turned is not None and (turned.relation, turned.target) == ("<=", 5e6)
     assert warning(circuit, spec) == ""
-    assert "40meg" in warning(circuit, Spec("gbw", ">=", 90e6, range=(5e6, 40e6)))
+    hard = Spec("gbw", ">=", 90e6, range=(5e6, 40e6))
+    assert "52.3meg" in warning(circuit, hard), "the reference's value, beyond the range"
+    assert "60meg" in warning(circuit, hard, {"gbw": Extremes(2e6, 60e6)})
+    assert warning(circuit, hard, {"gbw": Extremes(2e6, 95e6)}) == ""
+    low = Spec("power", "<=", 90e-6, range=(100e-6, 500e-6))
+    assert "100u" in warning(circuit, low)
+    assert warning(circuit, low, {"power": Extremes(80e-6, 1e-3)}) == ""
 
 
 @given(

@@ -16,11 +16,8 @@ from textual.widgets import Input
 
 from acs_assistant import doctor
 from acs_assistant.doctor import Check
-from acs_assistant.domain import Decision, Evaluation, Measurement, Proposal, Task
+from acs_assistant.domain import Decision
 from acs_assistant.errors import ModelError
-from acs_assistant.scoring import score
-from acs_assistant.storage.records import Provenance
-from acs_assistant.storage.store import Store
 from acs_assistant.tui.app import AcsApp
 from acs_assistant.tui.screens import training as screens
 from acs_assistant.tui.screens.dialogs import ChoiceDialog
@@ -28,7 +25,8 @@ from acs_assistant.tui.screens.sessions import SessionsScreen
 from acs_assistant.tui.screens.training import TrainingScreen
 from acs_assistant.tui.training_run import Stage
 from tests.tui.driving import screen, until
-from tests.tui.fakes import REFERENCE, Clock, figures, make_circuit, make_services
+from tests.tui.fakes import REFERENCE, Clock, make_services
+from tests.tui.saved import add_session, decided
 from tests.tui.shots import SIZES, shoot
 
 CHILD = Path(__file__).with_name("fake_training.py")
@@ -83,28 +81,15 @@ def bench(tmp_path: Path, clock: Clock) -> Bench:
     return made
 
 
-def add(store: Store, session: int, decision: Decision) -> None:
-    head = store.session(session).head
-    proposal = Proposal(dict(REFERENCE), "model", reasoning="As I like it.")
-    turn = store.decide(session, store.add_turn(session, head, proposal, Provenance()), decision)
-    if decision.sizing:
-        circuit = make_circuit()
-        metrics = figures(decision.sizing, circuit.conditions, None)
-        measurement = Measurement("ok", metrics, (), circuit.conditions)
-        evaluation = Evaluation((measurement,), score(circuit.specs, [measurement]))
-        store.add_evaluation(session, turn, evaluation)
-
-
 @pytest.fixture
 def saved(bench: Bench) -> None:
     """Session 1: rejected, accepted, edited. Session 2: nothing."""
-    store, circuit = bench.app.services.store, make_circuit()
-    task = Task(circuit, circuit.specs, circuit.conditions, ("tt",))
-    for title in ("Two-stage Miller op-amp", "An idea"):
-        store.create_session(task, title=title, proposer="model", budget=10, seed=1)
-    add(store, 1, Decision("rejected", {}, "too much power", "engineer"))
-    add(store, 1, Decision("accepted", dict(REFERENCE), "", "engineer"))
-    add(store, 1, Decision("edited", {**REFERENCE, "w_in": 33e-6}, "", "engineer"))
+    store = bench.app.services.store
+    add_session(store)
+    add_session(store, "An idea")
+    decided(store, 1, Decision("rejected", {}, "too much power", "engineer"))
+    decided(store, 1, Decision("accepted", dict(REFERENCE), "", "engineer"))
+    decided(store, 1, Decision("edited", {**REFERENCE, "w_in": 33e-6}, "", "engineer"))
 
 
 async def opened(pilot: Pilot[None]) -> TrainingScreen:

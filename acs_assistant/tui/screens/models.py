@@ -1,28 +1,33 @@
-"""Installed language models and their cards."""
+"""Installed language models and their cards; which one new sessions start with."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 from textual import work
 from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
-from textual.widgets import OptionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from acs_assistant.errors import AcsError
-from acs_assistant.tui.screens.page import Page
+from acs_assistant.tui.choosing import use_default, use_named
+from acs_assistant.tui.keys import bindings
+from acs_assistant.tui.screens.page import Bindings, Dialog, Page
 from acs_assistant.tui.text import plain
 from acs_assistant.tui.widgets.columns import Cell, Column, columns
 from acs_assistant.tui.widgets.key_bar import KeyBar
 
 
 class ModelsScreen(Page):
-    """Enter makes a model the one that new sessions start with."""
+    """Enter makes a model the one that new sessions start with; R takes that back."""
 
     CSS_PATH = "library.tcss"
+    KEY_SCOPES: ClassVar[tuple[str, ...]] = ("models", "page")
+    BINDINGS: ClassVar[Bindings] = [*bindings("page"), *bindings("models")]
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,11 +55,17 @@ class ModelsScreen(Page):
         names = self.query_one("#names", OptionList)
         names.clear_options()
         chosen = self.acs.services.settings.model.name
-        for n, card in enumerate(self._cards):
-            used = card.name == chosen or (not chosen and n == 0)
-            names.add_option(Option(f"{'✓ ' if used else '  '}{plain(card.name)}"))
+        known = [str(card.name) for card in self._cards]
+        if chosen and chosen not in known:
+            self._cards.insert(0, Elsewhere(chosen))
+        used = [
+            card.name == chosen if chosen else bool(getattr(card, "default", False))
+            for card in self._cards
+        ]
+        for card, mark in zip(self._cards, used, strict=True):
+            names.add_option(Option(f"{'✓ ' if mark else '  '}{plain(card.name)}"))
         if self._cards:
-            names.highlighted = 0
+            names.highlighted = used.index(True) if any(used) else 0
         else:
             self.query_one("#card-text", Static).update(
                 "No model is installed. F2 says where a GGUF file goes."
@@ -89,15 +100,59 @@ class ModelsScreen(Page):
 
     @work(exclusive=True, group="choose")
     async def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        services = self.acs.services
-        name = str(self._cards[event.option_index].name)
-        model = services.settings.model.model_copy(update={"name": name})
-        settings = services.settings.model_copy(update={"model": model})
-        try:
-            await self.acs.offload(services.save_settings, settings)
-        except AcsError as error:
-            self.acs.fail(error)
+        card = self._cards[event.option_index]
+        if not isinstance(card, Elsewhere):
+            await self._chosen(await use_default(self.acs, self.acs.services.adopt, card.name))
+
+    @work(exclusive=True, group="choose")
+    async def action_rollback(self) -> None:
+        await self._chosen(await use_default(self.acs, self.acs.services.rollback))
+
+    @work(exclusive=True, group="choose")
+    async def action_other(self) -> None:
+        answer = await self.app.push_screen_wait(OtherModelDialog())
+        if answer is not None:
+            await self._chosen(await use_named(self.acs, answer))
+
+    async def _chosen(self, name: str) -> None:
+        if name:
+            self.notify(f"New sessions start with {name}.", markup=False)
+            self._fill()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A model that the settings name and that is not installed: a file, or a server's address."""
+
+    name: str
+
+
+class OtherModelDialog(Dialog[str]):
+    """A GGUF file, or the address of an OpenAI-compatible server."""
+
+    BOX_TITLE = "Another model"
+
+    def body(self) -> ComposeResult:
+        yield Static(
+            "A GGUF file of an instruct model that can call tools, or the address of an "
+            "OpenAI-compatible server (http://localhost:8080/v1#name).",
+            markup=False,
+        )
+        yield Input(placeholder="path or http://…", compact=True, id="reference")
+        yield Static("", classes="fault", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one(Input).focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        text, fault = event.value.strip(), self.query_one(".fault", Static)
+        if text.startswith(("http://", "https://")):
+            self.dismiss(text)
             return
-        services.settings = settings
-        self.notify(f"New sessions start with {plain(name)}.", markup=False)
-        self._fill()
+        path = Path(text).expanduser()
+        if not text or not path.is_file():
+            fault.update("✗ There is no such file.")
+        elif path.suffix.lower() != ".gguf":
+            fault.update("✗ That is no GGUF file (NAME.gguf).")
+        else:
+            self.dismiss(str(path.resolve()))

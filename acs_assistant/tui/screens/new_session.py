@@ -13,6 +13,7 @@ from textual.widgets import Input, OptionList, Select, Static
 from textual.widgets.option_list import Option
 
 from acs_assistant.domain import CORNERS, Circuit, Conditions, Corner, Task
+from acs_assistant.engine.reached import reached_in_sessions
 from acs_assistant.engine.services import MODEL_ALONE
 from acs_assistant.errors import AcsError
 from acs_assistant.tui.keys import bindings
@@ -134,8 +135,9 @@ class NewSessionScreen(AcsScreen):
 
     @work(group="load", exclusive=True)
     async def _load(self, path: str) -> None:
+        services = self.acs.services
         try:
-            circuit = await self.acs.offload(self.acs.services.load_circuit, path)
+            circuit = await self.acs.offload(services.load_circuit, path)
         except AcsError as error:
             self._circuit = None
             self.query_one(CircuitCard).say(
@@ -150,14 +152,31 @@ class NewSessionScreen(AcsScreen):
         self.query_one(CircuitCard).show(circuit)
         panel = self.query_one("#specs-panel")
         await panel.remove_children()
-        await panel.mount(SpecEditor(circuit, circuit.specs))
+        editor = SpecEditor(circuit, circuit.specs)
+        await panel.mount(editor, Static("", markup=False, id="spec-says"))
         conditions = circuit.conditions
         self.query_one("#supply", Input).value = format_quantity(conditions.supply)
         self.query_one("#temperature", Input).value = format_quantity(conditions.temperature)
         self.query_one("#load", Input).value = format_quantity(conditions.load)
         self.query_one("#corners", Input).value = conditions.corner
+        try:
+            found = await self.acs.offload(reached_in_sessions, circuit.name, services.store)
+        except AcsError as error:
+            self.acs.fail(error)
+            return
+        editor.know(found)
+
+    def on_descendant_focus(self) -> None:
+        self._say()
+
+    def _say(self) -> None:
+        """The focused spec's note, where the columns leave no room for it."""
+        for editor in self.query(SpecEditor):
+            for line in self.query("#spec-says").results(Static):
+                line.update(editor.note())
 
     def on_spec_editor_changed(self, event: SpecEditor.Changed) -> None:
+        self._say()
         self.query_one("#fault", Static).update(
             "" if event.fine else "✗ A spec cannot be used yet."
         )

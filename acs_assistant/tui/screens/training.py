@@ -18,6 +18,7 @@ from acs_assistant.doctor import Check
 from acs_assistant.engine.teaching import Teaching, teaching
 from acs_assistant.errors import AcsError
 from acs_assistant.storage.records import SessionSummary
+from acs_assistant.tui.choosing import use_default
 from acs_assistant.tui.keys import bindings
 from acs_assistant.tui.screens.page import Bindings, Page
 from acs_assistant.tui.text import first_line, plain
@@ -369,24 +370,13 @@ class TrainingScreen(Page):
         await self._change(self.acs.services.rollback)
 
     async def _change(self, change: Any, *arguments: str) -> None:
-        """Changes the default model; a model that the settings name would hide it."""
-        services = self.acs.services
-        try:
-            card = await self.acs.offload(change, *arguments)
-            if services.settings.model.name:
-                model = services.settings.model.model_copy(update={"name": ""})
-                settings = services.settings.model_copy(update={"model": model})
-                await self.acs.offload(services.save_settings, settings)
-                services.settings = settings
-        except AcsError as error:
-            self.acs.fail(error)
-            return
-        name = plain(str(card.name))
-        self._adopted = name if arguments else ""
-        self._model = name
-        self.notify(f"New sessions start with {name}.", markup=False)
-        self._draw()
-        self._show_run()
+        name = await use_default(self.acs, change, *arguments)
+        if name:
+            self._adopted = name if arguments else ""
+            self._model = name
+            self.notify(f"New sessions start with {name}.", markup=False)
+            self._draw()
+            self._show_run()
 
 
 async def watch(app: AcsApp, run: TrainingRun) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from textual import events
@@ -13,6 +14,7 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from acs_assistant.domain import Circuit, Spec
+from acs_assistant.engine.reached import Extremes, best_known
 from acs_assistant.engine.specs import parse_spec
 from acs_assistant.errors import AcsError
 from acs_assistant.tui.text import metric_unit, quantity
@@ -33,16 +35,15 @@ def read_target(circuit: Circuit, spec: Spec, text: str) -> Spec | None:
     return parse_spec(f"{spec.metric}{relation}{text}", circuit)
 
 
-def warning(circuit: Circuit, spec: Spec) -> str:
-    """Says when a target lies outside what this circuit is known to reach."""
-    if spec.range is None:
+def warning(circuit: Circuit, spec: Spec, reached: Mapping[str, Extremes] | None = None) -> str:
+    """Says when a target lies outside what was ever reached with this circuit."""
+    best = best_known(circuit, spec, reached)
+    if best is None:
         return ""
-    low, high = spec.range
-    unit = metric_unit(circuit, spec.metric)
-    hard = spec.target > high if spec.relation == ">=" else spec.target < low
-    if not hard:
+    beyond = spec.target > best if spec.relation == ">=" else spec.target < best
+    if not beyond:
         return ""
-    return f"! harder than {quantity(low, unit)} … {quantity(high, unit)} that is known to work"
+    return f"! never reached: the best known is {quantity(best, metric_unit(circuit, spec.metric))}"
 
 
 class SpecRow(Horizontal):
@@ -50,6 +51,7 @@ class SpecRow(Horizontal):
         super().__init__(classes="spec-row")
         self.circuit = circuit
         self.spec = spec
+        self.reached: Mapping[str, Extremes] = {}
         self._on = on
 
     def compose(self) -> ComposeResult:
@@ -73,7 +75,7 @@ class SpecRow(Horizontal):
         if spec is None:
             note.update(Content.styled("off", "$foreground-muted"))
             return None, True
-        caution = warning(self.circuit, spec)
+        caution = warning(self.circuit, spec, self.reached)
         if caution:
             note.update(Content.styled(caution, "$text-warning"))
         else:
@@ -97,6 +99,7 @@ class SpecEditor(Vertical):
         super().__init__(classes="spec-editor")
         self.circuit = circuit
         self._start = specs
+        self._reached: Mapping[str, Extremes] = {}
 
     def compose(self) -> ComposeResult:
         for spec in self._start:
@@ -120,6 +123,21 @@ class SpecEditor(Vertical):
         if not all(fine for _, fine in found):
             return None
         return tuple(spec for spec, _ in found if spec is not None)
+
+    def know(self, reached: Mapping[str, Extremes]) -> None:
+        """Takes what saved sessions reached into the warnings."""
+        self._reached = reached
+        for row in self.query(SpecRow):
+            row.reached = reached
+        self._judge()
+
+    def note(self) -> Content:
+        """What is said beside the field that has the focus, for where there is no room beside."""
+        for row in self.query(".spec-row"):
+            if self.screen.focused in row.query(Input):
+                found = row.query_one(".spec-note", Static).content
+                return found if isinstance(found, Content) else Content(str(found))
+        return Content("")
 
     def focus_add(self) -> None:
         self.query_one("#add-spec", Input).focus()
@@ -157,7 +175,9 @@ class SpecEditor(Vertical):
                 row.query_one(Input).value = f"{spec.relation} {format_quantity(spec.target)}"
                 break
         else:
-            await self.mount(SpecRow(self.circuit, spec), before=self.query_one(".spec-add"))
+            row = SpecRow(self.circuit, spec)
+            row.reached = self._reached
+            await self.mount(row, before=self.query_one(".spec-add"))
         event.input.value = ""
         note.update("")
         self._judge()
