@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +15,15 @@ import torch.distributed as dist
 from transformers import LlamaForCausalLM
 
 from acs_assistant.errors import ConfigError
+from acs_assistant.prompting.render import messages
 from acs_assistant.training import distributed
 from acs_assistant.training.advantages import group_advantages
-from acs_assistant.training.config import RlConfig
+from acs_assistant.training.config import RlConfig, SftConfig
+from acs_assistant.training.data import write_jsonl
 from acs_assistant.training.policy import Group, update
 from acs_assistant.training.rl import train_rl
-from tests.training.toy import Formula, OneTask
+from acs_assistant.training.sft import load_checkpoint, train_sft
+from tests.training.toy import TASK, Formula, OneTask, turn
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -107,3 +111,35 @@ def test_tasks_that_cannot_be_shared_are_refused(
     with pytest.raises(ConfigError, match="2 processes") as caught:
         train_rl("tl-grpo", config, Formula(), tmp_path, source=OneTask())
     assert "multiple of 2" in caught.value.hint
+
+
+def imitate(rank: int, meeting: Path, config: SftConfig, out: Path) -> None:
+    join(rank, meeting)
+    train_sft(config, out)
+
+
+def test_two_processes_imitate_as_one_does(toy_base: Path, tmp_path: Path) -> None:
+    widths = np.linspace(12e-6, 38e-6, 40)
+    records = [{"messages": messages(TASK, [turn(1, w)])} for w in widths]
+    write_jsonl(tmp_path / "data" / "toy.jsonl", records)
+    config = SftConfig(
+        start=str(toy_base), data=str(tmp_path / "data"), seconds=1e6, steps=3, batches=2,
+        batch_tokens=800, warmup_steps=1, threads=1, precision="f32",
+    )  # fmt: skip
+    in_two(imitate, *[(tmp_path / "meeting", config, tmp_path / "two")] * 2)
+    train_sft(config, tmp_path / "one")
+    lines = [
+        json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1])
+        for name in ("one", "two")
+    ]
+    assert lines[0]["loss"] == pytest.approx(lines[1]["loss"], abs=1e-3)
+    ours, theirs = (load_checkpoint(tmp_path / name / "checkpoint")[0] for name in ("one", "two"))
+    before = load_checkpoint(toy_base)[0].state_dict()
+    for name, weight in ours.state_dict().items():
+        moved = (weight - before[name]).abs().mean()
+        assert moved > 0  # and rounding, which Adam's first steps enlarge, is small beside it
+        assert (weight - theirs.state_dict()[name]).abs().mean() < 0.02 * moved
+    odd = config.model_copy(update={"batches": 3})
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(ConfigError, match="'batches'"):
+        patch.setattr(distributed, "processes", lambda: 2)
+        train_sft(odd, tmp_path / "three")

@@ -217,6 +217,17 @@ def test_reinforcement_learning_takes_it(
     assert has_adapters(open_trainee(made).model)
 
 
+def test_reinforcement_of_adapters_resumed_takes_the_same_step(tuned: Path, tmp_path: Path) -> None:
+    def lines(steps: int, out: Path, resume: bool = False) -> list[dict[str, Any]]:
+        config = rl(tuned, rollouts="torch", lora=LoraTable(), steps=steps, group=3)
+        train_rl("tl-grpo", config, Formula(), out, resume, source=OneTask())
+        written = [json.loads(text) for text in (out / "metrics.jsonl").read_text().splitlines()]
+        return [{k: v for k, v in w.items() if "seconds" not in k} for w in written]
+
+    lines(1, tmp_path / "parts")
+    assert lines(2, tmp_path / "parts", resume=True) == lines(2, tmp_path / "whole")
+
+
 # Export
 
 

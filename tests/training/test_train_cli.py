@@ -15,8 +15,12 @@ from acs_assistant.domain import Decision
 from acs_assistant.storage.store import Store
 from acs_assistant.training import rl
 from acs_assistant.training.archive import simulate_positions
+from acs_assistant.training.base import open_trainee
+from acs_assistant.training.config import LoraTable
 from acs_assistant.training.export_gguf import write_gguf
+from acs_assistant.training.sft import Progress, save_checkpoint
 from tests.cli.conftest import Command, command, home
+from tests.training import foreign
 from tests.training.test_from_sessions import add, new_session
 from tests.training.toy import CIRCUIT, Formula
 
@@ -157,4 +161,22 @@ def test_for_a_circuit_by_command(
     assert done.err.startswith("About ") and "simulations" in done.err
     assert done.document["adopted"] == "" and done.document["draws"] == 1
     both = command(*arguments, "--session", "1")
+    assert both.status == 2 and "exclude" in both.err
+
+
+def test_export_of_adapters_and_of_merged_weights(command: Command, tmp_path: Path) -> None:
+    base = foreign.save(tmp_path / "base")
+    trainee = open_trainee(base, LoraTable(rank=2))
+    made = tmp_path / "checkpoint"
+    save_checkpoint(made, trainee.model, trainee.language, None, Progress())
+    gguf, folder = tmp_path / "a.gguf", tmp_path / "merged"
+    assert command("train", "export", str(made), "--adapter", "--out", str(gguf)).status == 0
+    assert command("train", "export", str(made), "--merged", "--out", str(folder)).status == 0
+    assert gguf.stat().st_size and (folder / "model.safetensors").is_file()
+    for kind in ("bf16", "q8_0"):
+        done = command("train", "export", str(made), "--quantize", kind, "--out", str(gguf))
+        assert done.status == 0
+    refused = command("train", "export", str(made), "--quantize", "q4_k_m", "--out", str(gguf))
+    assert refused.status == 2 and "256" in refused.err
+    both = command("train", "export", str(made), "--adapter", "--merged", "--out", str(gguf))
     assert both.status == 2 and "exclude" in both.err
