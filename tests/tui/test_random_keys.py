@@ -10,11 +10,11 @@ import os
 import random
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from textual.pilot import Pilot
+from textual.pilot import Pilot, WaitForScreenTimeout
 
 from acs_assistant import paths
 from acs_assistant.cli.compose import build_services
@@ -59,7 +59,7 @@ async def press(
         if key == "q" and isinstance(app.screen, SessionsScreen):
             continue  # it would quit
         pressed.append(key)
-        await pilot.press(key)
+        await unhurried(pilot, pilot.press(key))
         clock.advance(chance.choice([0.0, 0.2, 1.0]))
         if n % 40 == 39:
             await pilot.resize_terminal(*chance.choice(SIZES))
@@ -71,6 +71,14 @@ async def press(
         if not app.is_running:
             break
     return seen
+
+
+async def unhurried(pilot: Pilot[None], pressing: Awaitable[None]) -> None:
+    """A machine that is busy with other things is waited for; an app that hangs is not."""
+    try:
+        await pressing
+    except WaitForScreenTimeout:
+        await pilot.pause()
 
 
 async def progress(pilot: Pilot[None], shown: DesignScreen) -> None:

@@ -212,7 +212,11 @@ class Reasoning(VerticalScroll):
 
     def follow(self, answer: Answer) -> None:
         """Keeps the end of an answer in view while it comes."""
-        if answer.is_mounted:
+        if not answer.is_mounted:
+            return
+        if self.children and answer.parent is self.children[-1]:
+            self.scroll_end(animate=False)
+        else:
             self.call_after_refresh(self.scroll_to_widget, answer, animate=False)
 
     async def toggle_all(self) -> None:
