@@ -15,12 +15,6 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_optimizer_state_dict,
-)
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import (
     CPUOffloadPolicy,
@@ -156,29 +150,42 @@ def sum_gradients(model: nn.Module) -> None:
         dist.all_reduce(parameter.grad)
 
 
-_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
-
-
 def whole_weights(model: nn.Module) -> dict[str, Any] | None:
     """The weights put together; None where every process has them whole. Call it in all."""
-    return get_model_state_dict(model, options=_WHOLE) if sharded(model) else None
+    if not sharded(model):
+        return None
+    from torch.distributed.checkpoint import state_dict
+
+    return state_dict.get_model_state_dict(model, options=_whole())
 
 
 def optimizer_state(model: nn.Module, parts: Sequence[Optimizer]) -> list[dict[str, Any]]:
     """What a checkpoint remembers of the optimizers, put together. Call it in all."""
     if not sharded(model):
         return [part.state_dict() for part in parts]
-    return [get_optimizer_state_dict(model, part, options=_WHOLE) for part in parts]
+    from torch.distributed.checkpoint import state_dict
+
+    return [state_dict.get_optimizer_state_dict(model, p, options=_whole()) for p in parts]
 
 
 def restore_optimizers(
     model: nn.Module, parts: Sequence[Optimizer], states: Sequence[dict[str, Any]]
 ) -> None:
+    """Gives the optimizers back what ``optimizer_state`` said."""
     for part, state in zip(parts, states, strict=True):
         if sharded(model):
-            set_optimizer_state_dict(model, part, state, options=_WHOLE)
+            from torch.distributed.checkpoint import state_dict
+
+            state_dict.set_optimizer_state_dict(model, part, state, options=_whole())
         else:
             part.load_state_dict(state)
+
+
+def _whole() -> Any:
+    """Late: the module takes a tenth as long to import as torch, and few runs are sharded."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions
+
+    return StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 def agreed(flag: bool) -> bool:

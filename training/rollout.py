@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from acs_assistant.domain import Decision, Evaluation, Measurement, Proposal, Task, Turn
-from acs_assistant.llm.port import Sample, Sampling
-from acs_assistant.prompting.grammar import grammar
+from acs_assistant.engine.rules import rules
+from acs_assistant.llm.port import Rules, Sample, Sampling
 from acs_assistant.prompting.history import SHOWN, select
 from acs_assistant.prompting.parse import Reply, parse
 from acs_assistant.prompting.render import messages
@@ -36,7 +36,7 @@ class GroupSampler(Protocol):
         prompts: Sequence[str | Sequence[int]],
         count: int,
         sampling: Sampling,
-        grammars: str | Sequence[str | None] | None = None,
+        grammars: str | Rules | Sequence[str | Rules | None] | None = None,
     ) -> list[list[Sample]]: ...
 
 
@@ -95,12 +95,13 @@ def play_turn(
     Raises:
         ModelError: A task does not fit the context even without a history.
     """
+    shown = [select(history, SHOWN) for history in histories]
     prompts = [
-        _prompt(render(task, select(history, SHOWN)), bool(history), sampler, sampling)
-        for task, history in zip(tasks, histories, strict=True)
+        _prompt(render(task, turns), bool(turns), sampler, sampling)
+        for task, turns in zip(tasks, shown, strict=True)
     ]
     rows = [row for row, prompt in enumerate(prompts) if prompt]
-    grammars = [grammar(tasks[row].circuit) for row in rows]
+    grammars = [rules(tasks[row].circuit, shown[row]) for row in rows]
     groups = sampler.sample([prompts[row] for row in rows], count, sampling, grammars)
     drawn = [
         (row, sample, parse(sample.text, tasks[row].circuit))

@@ -17,7 +17,7 @@ import torch
 
 from acs_assistant.errors import ConfigError, ModelError
 from acs_assistant.llm.chat_template import ChatTemplate
-from acs_assistant.llm.port import Sample, Sampling
+from acs_assistant.llm.port import Rules, Sample, Sampling
 from acs_assistant.llm.server import Drawn, ServerModel
 from acs_assistant.prompting.render import messages, tools
 from acs_assistant.training import distributed
@@ -121,7 +121,7 @@ class TorchSampler:
         prompts: Sequence[str | Sequence[int]],
         count: int,
         sampling: Sampling,
-        grammars: str | Sequence[str | None] | None = None,
+        grammars: str | Rules | Sequence[str | Rules | None] | None = None,
     ) -> list[list[Sample]]:
         """See ``GroupSampler``; an answer that the parser cannot read is an invalid call."""
         torch.manual_seed(sampling.seed)
@@ -201,7 +201,7 @@ class ServerSampler:
         prompts: Sequence[str | Sequence[int]],
         count: int,
         sampling: Sampling,
-        grammars: str | Sequence[str | None] | None = None,
+        grammars: str | Rules | Sequence[str | Rules | None] | None = None,
     ) -> list[list[Sample]]:
         """See ``GroupSampler``; an answer that the parser cannot read is an invalid call."""
         with ThreadPoolExecutor(_REQUESTS, thread_name_prefix="rollout") as executor:

@@ -212,16 +212,18 @@ def draw_group(
     cancel: CancelToken,
 ) -> list[dict[str, float]]:
     """Usable proposals, each once, of ``count`` that the model draws from one history."""
+    from acs_assistant.engine.rules import rules
     from acs_assistant.prompting import render
-    from acs_assistant.prompting.grammar import grammar
+    from acs_assistant.prompting.history import SHOWN, select
     from acs_assistant.prompting.parse import parse
 
+    shown = select(turns, SHOWN)
     texts = model.sample_group(
-        render.messages(task, turns),
+        render.messages(task, shown),
         render.tools(task.circuit),
         Sampling(temperature=_TEMPERATURE, max_tokens=1024, seed=seed),
         count,
-        grammar=grammar(task.circuit),
+        grammar=rules(task.circuit, shown),
         cancel=cancel,
     )
     cancel.raise_if_cancelled()

@@ -12,7 +12,7 @@ from acs_assistant.domain import Proposal, Sizing, Task, Turn
 from acs_assistant.engine.evaluate import rescored
 from acs_assistant.errors import InputError, ModelError
 from acs_assistant.events import TextDelta
-from acs_assistant.llm.port import LanguageModel, ModelInfo, Sampling
+from acs_assistant.llm.port import LanguageModel, ModelInfo, Rules, Sampling
 from acs_assistant.optimizers.port import Optimizer
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ class Asked:
     turns: Sequence[Turn]
     messages: Sequence[Mapping[str, Any]]
     tools: Sequence[Mapping[str, Any]]
+    rules: Rules
     seen: set[tuple[tuple[str, str], ...]]
 
 
@@ -134,7 +135,6 @@ class ModelProposer:
         self._model = model
         self._policy = policy or SamplingPolicy()
         self._find_critic = critic
-        self._grammars: dict[str, str] = {}
 
     @property
     def model(self) -> ModelInfo:
@@ -148,11 +148,13 @@ class ModelProposer:
         cancel: CancelToken,
         avoid: Sequence[Sizing] = (),
     ) -> Iterator[TextDelta | Prompted | Proposal]:
+        from acs_assistant.engine.rules import rules
         from acs_assistant.prompting import render
         from acs_assistant.prompting.history import select
 
-        messages = render.messages(task, select(turns, self._policy.history))
-        tools = render.tools(task.circuit)
+        shown = select(turns, self._policy.history)
+        messages, tools = render.messages(task, shown), render.tools(task.circuit)
+        held = rules(task.circuit, shown)
         seen = {sizing_key(sizing) for sizing in avoid}
         critic = self._find_critic(task)
         digest = critic.digest if critic is not None else ""
@@ -163,22 +165,23 @@ class ModelProposer:
             yield Prompted(messages, sampling.temperature, digest)
             pieces: list[str] = []
             try:
-                yield from self._stream(task, messages, tools, sampling, cancel, pieces)
+                yield from self._stream(messages, tools, sampling, held, cancel, pieces)
             except ModelError:
                 # What does not fit into the model's context may still do so without its past.
-                shorter = render.messages(task, select(turns, 1))
+                shown = select(turns, 1)
+                shorter = render.messages(task, shown)
                 if pieces or len(shorter) >= len(messages):
                     raise
-                messages = shorter
+                messages, held = shorter, rules(task.circuit, shown)
                 yield Prompted(messages, sampling.temperature, digest)
-                yield from self._stream(task, messages, tools, sampling, cancel, pieces)
+                yield from self._stream(messages, tools, sampling, held, cancel, pieces)
             drawn = self._read("".join(pieces), task)
             if proposal.error or not drawn.error:
                 proposal = drawn
             if critic is not None or (not drawn.error and sizing_key(drawn.sizing) not in seen):
                 break
         if critic is not None:
-            asked = Asked(task, turns, messages, tools, seen)
+            asked = Asked(task, turns, messages, tools, held, seen)
             better = self._choose(asked, critic, proposal, seed, cancel)
             if better is not proposal:
                 proposal = better
@@ -200,17 +203,19 @@ class ModelProposer:
         Args:
             attempt: From 1; a later one is drawn hotter.
         """
+        from acs_assistant.engine.rules import rules
         from acs_assistant.prompting import render
         from acs_assistant.prompting.history import select
 
         started = time.monotonic()
-        messages = render.messages(task, select(turns, self._policy.history))
+        shown = select(turns, self._policy.history)
+        messages = render.messages(task, shown)
         completions = self._model.sample_group(
             messages,
             render.tools(task.circuit),
             self._policy.sampling(seed, attempt, first=not turns),
             count,
-            grammar=self._grammar(task),
+            grammar=rules(task.circuit, shown),
             cancel=cancel,
         )
         seconds = time.monotonic() - started
@@ -237,7 +242,7 @@ class ModelProposer:
                 asked.tools,
                 self._policy.sampling(seed, group, first=not asked.turns),
                 self._policy.candidates,
-                grammar=self._grammar(asked.task),
+                grammar=asked.rules,
                 cancel=cancel,
             )
             for completion in completions:
@@ -248,33 +253,23 @@ class ModelProposer:
 
     def _stream(
         self,
-        task: Task,
         messages: Sequence[Mapping[str, Any]],
         tools: Sequence[Mapping[str, Any]],
         sampling: Sampling,
+        held: Rules,
         cancel: CancelToken,
         pieces: list[str],
     ) -> Iterator[TextDelta]:
         from acs_assistant.prompting.parse import StreamSplitter
 
         splitter = StreamSplitter()
-        for piece in self._model.stream(
-            messages, tools, sampling, grammar=self._grammar(task), cancel=cancel
-        ):
+        for piece in self._model.stream(messages, tools, sampling, grammar=held, cancel=cancel):
             pieces.append(piece)
             for channel, text in splitter.feed(piece):
                 yield TextDelta(channel, text)
         for channel, text in splitter.flush():
             yield TextDelta(channel, text)
         cancel.raise_if_cancelled()
-
-    def _grammar(self, task: Task) -> str:
-        from acs_assistant.prompting.grammar import grammar
-
-        name = str(task.circuit.path)
-        if name not in self._grammars:
-            self._grammars[name] = grammar(task.circuit)
-        return self._grammars[name]
 
     def _read(self, text: str, task: Task) -> Proposal:
         from acs_assistant.prompting.parse import parse

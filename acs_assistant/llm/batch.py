@@ -24,8 +24,8 @@ from acs_assistant.cancel import CancelledError, CancelToken
 from acs_assistant.errors import ModelError
 from acs_assistant.llm.decoding import Context, Grammar, Sampler
 from acs_assistant.llm.native import Interrupt, Weights
+from acs_assistant.llm.port import Rules, Sampling
 from acs_assistant.llm.port import Sample as Sample
-from acs_assistant.llm.port import Sampling
 from acs_assistant.llm.prefix_cache import PrefixCache, Tokens, shared_tokens
 
 _SMALL_MODEL: Final = 100_000_000
@@ -46,8 +46,17 @@ class _Strand:
     position: int
     limit: int
     sampler: Sampler
+    rules: Rules | None = None
     tokens: list[int] = field(default_factory=list)
     finish: str = ""
+
+    def turn(self, weights: Weights) -> None:
+        """Takes up the second part of the rules where the first one ends."""
+        if self.rules is not None:
+            text = weights.text(self.tokens)
+            if text.endswith(self.rules.marker):
+                self.sampler.follow(Grammar(weights, self.rules.rest(text)))
+                self.rules = None
 
     def draw(self, context: Context, row: int, ends: frozenset[int]) -> int | None:
         """Draws a token and returns it unless it ends the text."""
@@ -60,6 +69,14 @@ class _Strand:
         if len(self.tokens) >= self.limit:
             self.finish = "length"
         return token
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What a text is held against: a compiled grammar, and what may follow it."""
+
+    first: Grammar | None = None
+    parts: Rules | None = None
 
 
 class _Lane:
@@ -78,14 +95,14 @@ class _Lane:
         seeds: Sequence[int],
         sampling: Sampling,
         limit: int,
-        grammar: Grammar | None,
+        rules: _Rules,
         interrupt: Interrupt,
         cache: PrefixCache | None = None,
         on_token: Callable[[int], None] | None = None,
     ) -> Future[list[Sample]]:
         """Draws one text per seed. ``on_token`` hears the tokens of the first, as they come."""
         return self._executor.submit(
-            self._draw, prompt, seeds, sampling, limit, grammar, interrupt, cache, on_token
+            self._draw, prompt, seeds, sampling, limit, rules, interrupt, cache, on_token
         )
 
     def _draw(
@@ -94,7 +111,7 @@ class _Lane:
         seeds: Sequence[int],
         sampling: Sampling,
         limit: int,
-        grammar: Grammar | None,
+        rules: _Rules,
         interrupt: Interrupt,
         cache: PrefixCache | None,
         on_token: Callable[[int], None] | None,
@@ -104,7 +121,13 @@ class _Lane:
         context = self._context_for(len(prompt) + len(seeds) * (limit + 1), len(seeds))
         context.interrupt_with(interrupt)
         strands = [
-            _Strand(index, len(prompt), limit, Sampler(self._weights, sampling, seed, grammar))
+            _Strand(
+                index,
+                len(prompt),
+                limit,
+                Sampler(self._weights, sampling, seed, rules.first),
+                rules.parts,
+            )
             for index, seed in enumerate(seeds)
         ]
         try:
@@ -155,8 +178,10 @@ class _Lane:
         while live:
             for strand, logits in zip(live, rows, strict=False):
                 token = strand.draw(context, logits, ends)
-                if on_token and token is not None and strand is strands[0]:
-                    on_token(token)
+                if token is not None:
+                    strand.turn(self._weights)
+                    if on_token and strand is strands[0]:
+                        on_token(token)
             live = [strand for strand in live if not strand.finish]
             if live:
                 context.extend(
@@ -231,14 +256,14 @@ class BatchSampler:
         prompts: Sequence[str | Sequence[int]],
         count: int,
         sampling: Sampling,
-        grammars: str | Sequence[str | None] | None = None,
+        grammars: str | Rules | Sequence[str | Rules | None] | None = None,
         cancel: CancelToken | None = None,
     ) -> list[list[Sample]]:
         """Draws ``count`` texts for each prompt.
 
         Args:
             prompts: Rendered text, its markers as the chat template writes them, or token ids.
-            grammars: GBNF for all prompts, or one (or None) for each.
+            grammars: GBNF or rules for all prompts, or one (or None) for each.
 
         Returns:
             For each prompt its samples. The same call with the same history of calls gives the
@@ -248,7 +273,7 @@ class BatchSampler:
             ModelError: A prompt leaves no room for an answer, or a grammar does not parse.
             CancelledError: ``cancel`` was cancelled; nothing is returned.
         """
-        if grammars is None or isinstance(grammars, str):
+        if grammars is None or isinstance(grammars, (str, Rules)):
             grammars = [grammars] * len(prompts)
         interrupt = self.interrupt(cancel)
         ids = [self.tokens(prompt) for prompt in prompts]
@@ -269,7 +294,7 @@ class BatchSampler:
                         seeds[low:high],
                         sampling,
                         limit,
-                        self._grammar(text),
+                        self._rules(text),
                         interrupt,
                         cache,
                     )
@@ -282,7 +307,7 @@ class BatchSampler:
         self,
         prompt: str | Sequence[int],
         sampling: Sampling,
-        grammar: str | None,
+        grammar: str | Rules | None,
         interrupt: Interrupt,
         on_token: Callable[[int], None],
     ) -> Future[list[Sample]]:
@@ -290,9 +315,9 @@ class BatchSampler:
         ids = self.tokens(prompt)
         limit = self.limit(ids, sampling)
         seeds = [seed_of(sampling.seed, 0)]
-        compiled = self._grammar(grammar)
+        rules = self._rules(grammar)
         return self._lanes[0].submit(
-            ids, seeds, sampling, limit, compiled, interrupt, on_token=on_token
+            ids, seeds, sampling, limit, rules, interrupt, on_token=on_token
         )
 
     def tokens(self, prompt: str | Sequence[int]) -> list[int]:
@@ -316,9 +341,14 @@ class BatchSampler:
             )
         return min(left, sampling.max_tokens)
 
-    def _grammar(self, text: str | None) -> Grammar | None:
-        if text is None:
-            return None
+    def _rules(self, grammar: str | Rules | None) -> _Rules:
+        if grammar is None:
+            return _Rules()
+        if isinstance(grammar, Rules):
+            return _Rules(self._compiled(grammar.opening), grammar)
+        return _Rules(self._compiled(grammar))
+
+    def _compiled(self, text: str) -> Grammar:
         if text not in self._grammars:
             if len(self._grammars) >= _GRAMMARS_KEPT:
                 self._grammars.pop(next(iter(self._grammars)))

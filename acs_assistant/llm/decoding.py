@@ -201,6 +201,12 @@ class Sampler:
             data=ctypes.pointer(self._single), size=1, selected=-1, sorted=False
         )
 
+    def follow(self, grammar: Grammar) -> None:
+        """From here on the text is held against ``grammar``, from its beginning."""
+        if self._grammar:
+            lib.llama_sampler_free(self._grammar)
+        self._grammar = lib.llama_sampler_clone(grammar.handle)
+
     def pick(self, context: Context, row: int) -> int | None:
         """The next token; None when the grammar admits no further one."""
         token = int(lib.llama_sampler_sample(self._chain, context.handle, row))

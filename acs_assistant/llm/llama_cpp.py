@@ -12,7 +12,7 @@ from typing import Any
 from acs_assistant.cancel import CancelToken
 from acs_assistant.llm.batch import BatchSampler, Sample
 from acs_assistant.llm.chat_template import ChatTemplate
-from acs_assistant.llm.port import Completion, Message, ModelInfo, Sampling
+from acs_assistant.llm.port import Completion, Message, ModelInfo, Rules, Sampling
 
 
 class LlamaCppModel:
@@ -63,7 +63,7 @@ class LlamaCppModel:
         messages: Sequence[Message],
         tools: Sequence[Mapping[str, Any]],
         sampling: Sampling,
-        grammar: str | None = None,
+        grammar: str | Rules | None = None,
         cancel: CancelToken | None = None,
     ) -> Iterator[str]:
         """See ``LanguageModel.stream``. Closing the iterator stops the model."""
@@ -100,7 +100,7 @@ class LlamaCppModel:
         tools: Sequence[Mapping[str, Any]],
         sampling: Sampling,
         count: int,
-        grammar: str | None = None,
+        grammar: str | Rules | None = None,
         cancel: CancelToken | None = None,
     ) -> list[Completion]:
         """See ``LanguageModel.sample_group``."""

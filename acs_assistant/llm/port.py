@@ -7,7 +7,7 @@ back into that form, so that ``prompting.parse`` serves every model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,6 +40,21 @@ class Sampling:
     top_k: int = 0
     max_tokens: int = 512
     seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """GBNF of an assistant text whose second part depends on its first.
+
+    Attributes:
+        opening: GBNF of the text up to and including ``marker``.
+        marker: Where the first part ends.
+        rest: From the first part, GBNF of what follows it.
+    """
+
+    opening: str
+    marker: str
+    rest: Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +99,13 @@ class LanguageModel(Protocol):
         messages: Sequence[Message],
         tools: Sequence[Mapping[str, Any]],
         sampling: Sampling,
-        grammar: str | None = None,
+        grammar: str | Rules | None = None,
         cancel: CancelToken | None = None,
     ) -> Iterator[str]:
         """Yields pieces of one assistant text.
 
-        ``grammar`` is GBNF for the whole assistant text (``prompting.grammar``); a server that
-        has no grammar ignores it and the parser judges the call.
+        ``grammar`` is GBNF for the assistant text, whole or in two parts; a server that has no
+        grammar ignores it and the parser judges the call.
         """
         ...
 
@@ -100,7 +115,7 @@ class LanguageModel(Protocol):
         tools: Sequence[Mapping[str, Any]],
         sampling: Sampling,
         count: int,
-        grammar: str | None = None,
+        grammar: str | Rules | None = None,
         cancel: CancelToken | None = None,
     ) -> list[Completion]:
         """Draws ``count`` texts from one history; the prompt is evaluated once."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from acs_assistant.cancel import CancelledError, CancelToken
 from acs_assistant.errors import ModelError
-from acs_assistant.llm.port import Completion, Message, ModelInfo, Sampling
+from acs_assistant.llm.port import Completion, Message, ModelInfo, Rules, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Request:
     messages: tuple[Message, ...]
     tools: tuple[Mapping[str, Any], ...]
     sampling: Sampling
-    grammar: str | None
+    grammar: str | Rules | None
 
 
 Reply = str | Exception | Callable[[Request], str]
@@ -66,7 +66,7 @@ class ScriptedModel:
         messages: Sequence[Message],
         tools: Sequence[Mapping[str, Any]],
         sampling: Sampling,
-        grammar: str | None = None,
+        grammar: str | Rules | None = None,
         cancel: CancelToken | None = None,
     ) -> Iterator[str]:
         """Yields the next reply word by word."""
@@ -88,7 +88,7 @@ class ScriptedModel:
         tools: Sequence[Mapping[str, Any]],
         sampling: Sampling,
         count: int,
-        grammar: str | None = None,
+        grammar: str | Rules | None = None,
         cancel: CancelToken | None = None,
     ) -> list[Completion]:
         """Takes the next ``count`` replies; each counts as one request."""

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from acs_assistant.cancel import CancelledError, CancelToken
 from acs_assistant.errors import ModelError
-from acs_assistant.llm.port import Completion, Message, ModelInfo, Sampling
+from acs_assistant.llm.port import Completion, Message, ModelInfo, Rules, Sampling
 
 API_KEY_VARIABLE: Final = "ACS_ASSISTANT_API_KEY"
 _PARALLEL: Final = 4
@@ -87,7 +87,7 @@ class ServerModel:
         messages: Sequence[Message],
         tools: Sequence[Mapping[str, Any]],
         sampling: Sampling,
-        grammar: str | None = None,
+        grammar: str | Rules | None = None,
         cancel: CancelToken | None = None,
     ) -> Iterator[str]:
         """See ``LanguageModel.stream``; ``grammar`` is not sent."""
@@ -115,7 +115,7 @@ class ServerModel:
         tools: Sequence[Mapping[str, Any]],
         sampling: Sampling,
         count: int,
-        grammar: str | None = None,
+        grammar: str | Rules | None = None,
         cancel: CancelToken | None = None,
     ) -> list[Completion]:
         """Asks for ``count`` choices at once; what the server does not give is asked for singly."""

@@ -10,7 +10,7 @@ from typing import Literal
 
 from acs_assistant.domain import Circuit, Sizing
 from acs_assistant.errors import InputError
-from acs_assistant.prompting.render import TOOL_NAME
+from acs_assistant.prompting.render import TOOL_NAME, size_text
 from acs_assistant.units import parse_quantity
 
 Channel = Literal["reasoning", "text", "call"]
@@ -19,6 +19,10 @@ _THINK = re.compile(r"<think>(.*?)(?:</think>|\Z)", re.DOTALL)
 _CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 _EXPECTATION = re.compile(r"[Ee]xpect(?:ing)?\b")
 _NUMBER = r"-?\d+(?:\.\d+)?(?:meg|[fpnumkg])?"
+
+_DECISION = re.compile(r"\b(?:Take|So) (?:[^.]|\.\d)*")
+_SIZE = re.compile(rf"\b(\w+) ({_NUMBER})(?!\w)")
+_CHANGE = re.compile(rf"\b(?:raise|lower) (\w+) from {_NUMBER} to ({_NUMBER})(?!\w)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,27 @@ def named_changes(reasoning: str, parameters: Sequence[str]) -> dict[str, int]:
     names = "|".join(re.escape(name) for name in parameters)
     found = re.findall(rf"\b([Rr]aise|[Ll]ower) ({names})\b", reasoning)
     return {name: 1 if verb.lower() == "raise" else -1 for verb, name in found}
+
+
+def decided_sizes(reasoning: str, circuit: Circuit) -> tuple[dict[str, str], bool]:
+    """The sizes that a reasoning in the small model's own words decides, as the call writes them.
+
+    "Take w_in 20.0u and c_c 1.00p." names every size; "So raise w_in from 20.0u to 24.0u." names
+    those that change. Sizes out of bounds decide nothing.
+
+    Returns:
+        Sizes by parameter, and whether the others are to stay as they were.
+    """
+    sentence = _DECISION.search(reasoning)
+    if sentence is None:
+        return {}, False
+    changes = dict(_CHANGE.findall(sentence.group()))
+    found = changes or dict(_SIZE.findall(sentence.group()))
+    sizes = {}
+    for p in circuit.parameters:
+        if p.name in found and p.contains(parse_quantity(found[p.name])):
+            sizes[p.name] = size_text(p, parse_quantity(found[p.name]))
+    return sizes, bool(changes)
 
 
 def named_sizes(reasoning: str, sizing: Sizing) -> dict[str, float]:

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from acs_assistant.domain import Decision, Proposal, Turn
+from acs_assistant.engine.evaluate import evaluate
+from acs_assistant.engine.rules import rules
+from acs_assistant.prompting.parse import decided_sizes
+from tests.engine.parts import TASK, ToySimulator
+
+CIRCUIT = TASK.circuit
+
+
+def turn(number: int, w_in: float) -> Turn:
+    sizing = {"w_in": w_in, "i_bias": 25e-6}
+    evaluation = evaluate(TASK, sizing, ToySimulator())
+    decision = Decision("accepted", sizing)
+    return Turn(number, None, number, Proposal(sizing, "model"), decision, evaluation, TASK.specs)
+
+
+def test_the_call_holds_what_the_reasoning_takes() -> None:
+    held = rules(CIRCUIT, [])
+    call = held.rest("<think>\nTake w_in 24.6u. Expect gain 40.0.\n</think>\n")
+    assert '"24.6u"' in call and '\\"i_bias\\": \\"" v1' in call
+
+
+def test_a_change_keeps_the_other_sizes() -> None:
+    held = rules(CIRCUIT, [turn(1, 10e-6)])
+    call = held.rest("<think>\nSo raise w_in from 10.0u to 12.5u. Expect gain to rise.\n</think>\n")
+    assert '"12.5u"' in call and '"25.0u"' in call and "v0" not in call
+
+
+def test_what_is_out_of_bounds_or_said_elsewhere_decides_nothing() -> None:
+    assert decided_sizes("Take w_in 9.99. Expect gain 1.00.", CIRCUIT) == ({}, False)
+    assert decided_sizes("Expect w_in 24.6u.", CIRCUIT) == ({}, False)
+    assert decided_sizes("At best gain 3.00 is short of 40.0. w_in 24.6u", CIRCUIT) == ({}, False)
+
+
+def test_free_reasoning_leaves_the_call_free() -> None:
+    call = rules(CIRCUIT, [turn(1, 10e-6)]).rest("<think>\nA wider pair helps.\n</think>\n")
+    assert "v0 ::=" in call and "v1 ::=" in call
