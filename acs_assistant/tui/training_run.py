@@ -35,7 +35,7 @@ KILL_SECONDS = 15.0
 class Stage(Enum):
     """Where a run is; the value is what a person reads."""
 
-    PREPARING = "simulating the neighbourhood"
+    PREPARING = "simulating"
     IMITATING = "imitating what was right"
     REINFORCING = "TL-GRPO"
     EVALUATING = "evaluating both models"
@@ -54,10 +54,11 @@ class Plan:
     """What to train on, from which model, and for how long.
 
     Attributes:
-        turns: Turn ids by session: another turn makes another run.
+        turns: Turn ids by session: another turn makes another run. Empty with a circuit.
         model: Name of the model that training starts from and is measured against.
         imitate: Seconds of imitation.
         reinforce: Seconds of TL-GRPO.
+        circuit: Folder of a circuit that is simulated instead of learning from sessions.
     """
 
     turns: Mapping[int, tuple[int, ...]]
@@ -65,11 +66,12 @@ class Plan:
     imitate: float
     reinforce: float
     threads: int = 2
+    circuit: str = ""
 
     @property
     def folder(self) -> Path:
         """The same plan finds the same folder, and goes on with what it holds."""
-        facts = [sorted(self.turns.items()), self.model, self.imitate, self.reinforce, self.threads]
+        facts = [sorted(self.turns.items()), self.model, self.recipe, self.circuit]
         digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
         return paths.data_dir() / "training" / digest
 
@@ -77,12 +79,14 @@ class Plan:
     def recipe(self) -> str:
         return (
             f"sft_seconds = {self.imitate:g}\nrl_seconds = {self.reinforce:g}\n"
-            f"threads = {self.threads}\n"
+            f"threads = {self.threads}\n[circuit]\nsft_seconds = {self.imitate:g}\n"
         )
 
     def options(self) -> list[str]:
         """Of ``acs-assistant train from-sessions``. Adopting is left to the person."""
         chosen = [word for key in sorted(self.turns) for word in ("--session", str(key))]
+        if self.circuit:
+            chosen = ["--circuit", self.circuit]
         folder = self.folder
         return [*chosen, "--model", self.model, "--config", str(folder / RECIPE),
                 "--out", str(folder), "--no-adopt", "--json"]  # fmt: skip

@@ -300,3 +300,23 @@ def test_adopting_opens_the_new_default(tmp_path: Path) -> None:
 class Closing:
     def close(self) -> None:
         pass
+
+
+async def test_a_circuit_without_sessions_is_simulated_instead(bench: Bench) -> None:
+    app = bench.app
+    bench.go("imitate")
+    async with app.run_test() as pilot:
+        shown = await opened(pilot)
+        assert not shown.check_action("start", ())
+        await pilot.press("C")
+        await screen(pilot, ChoiceDialog)
+        await pilot.press("enter")
+        await screen(pilot, TrainingScreen)
+        await until(pilot, lambda: "some thousand times" in said(shown, "#teaches"))
+        await pilot.press("ctrl+s")
+        await at(pilot, app, Stage.IMITATING)
+        arguments = json.loads((bench.gates / "arguments.json").read_text())
+        assert arguments[arguments.index("--circuit") + 1] == "two_stage_miller"
+        assert "--session" not in arguments
+        recipe = Path(arguments[arguments.index("--config") + 1]).read_text()
+        assert recipe.endswith("[circuit]\nsft_seconds = 1200\n")

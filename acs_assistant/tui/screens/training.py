@@ -59,6 +59,7 @@ class TrainingScreen(Page):
         super().__init__()
         self._lessons: list[Lesson] = []
         self._chosen: set[int] = set()
+        self._circuit: Any = None
         self._model = ""
         self._extra: Check | None = None
         self._adopted = ""
@@ -136,7 +137,8 @@ class TrainingScreen(Page):
         wait.display = not lessons
         wait.update(
             "No saved sessions yet. Fine-tuning learns from sizings that you accepted or edited,\n"
-            "and from proposals that you rejected. Make a session first: Esc, then f or n."
+            "and from proposals that you rejected. Make a session first: Esc, then f or n.\n"
+            "Or press C: a circuit without sessions is simulated some thousand times instead."
         )
         table = self.query_one(DataTable)
         table.display = bool(lessons)
@@ -191,6 +193,15 @@ class TrainingScreen(Page):
         ]
 
     def _teaches(self) -> Content:
+        if self._circuit is not None:
+            text = Content.assemble(
+                (plain(self._circuit.name), "bold"),
+                ", simulated some thousand times; its solved spec sets are imitated. How long that "
+                "takes is said first. Space goes back to the sessions.",
+            )
+            problem = self._problem()
+            lines = [text, Content.styled(problem, "$text-error")] if problem else [text]
+            return Content("\n").join(lines)
         chosen = [one for one in self._lessons if one.summary.id in self._chosen]
         right = sum(one.teaching.right for one in chosen)
         edited = sum(one.teaching.edited for one in chosen)
@@ -215,7 +226,7 @@ class TrainingScreen(Page):
             return f"✗ Training is not installed: {self._extra.detail}. → {self._extra.mend}"
         if self._model.startswith(("http://", "https://")):
             return "✗ The model in use is on a server: choose an installed one (models screen)."
-        if not self._lessons:
+        if not self._lessons or self._circuit is not None:
             return ""
         if not any(o.teaching.right for o in self._lessons if o.summary.id in self._chosen):
             return "✗ Nothing to learn from: choose a session that has right sizings."
@@ -228,10 +239,12 @@ class TrainingScreen(Page):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         form = self.form
         match action:
-            case "toggle" | "all" | "circuit":
+            case "choose" | "all" | "circuit":
                 return form == "choosing" and bool(self._lessons)
+            case "simulate":
+                return form == "choosing"
             case "start":
-                return form == "choosing" and bool(self._lessons)
+                return form == "choosing" and (bool(self._lessons) or self._circuit is not None)
             case "stop":
                 return form == "watching"
             case "again":
@@ -241,11 +254,13 @@ class TrainingScreen(Page):
         return True
 
     def on_data_table_row_selected(self) -> None:
-        self.action_toggle()
+        self.action_choose()
 
-    def action_toggle(self) -> None:
+    def action_choose(self) -> None:
         one = self._under_cursor()
-        if one is not None:
+        if self._circuit is not None:
+            self._learn_from(None)
+        elif one is not None:
             self._chosen ^= {one.summary.id}
             self._draw()
 
@@ -253,7 +268,7 @@ class TrainingScreen(Page):
         """All that teach; none when all are chosen already."""
         every = {one.summary.id for one in self._lessons if one.teaching.right}
         self._chosen = set() if self._chosen >= every else every
-        self._draw()
+        self._learn_from(None)
 
     @work(group="circuit", exclusive=True)
     async def action_circuit(self) -> None:
@@ -271,7 +286,31 @@ class TrainingScreen(Page):
                 for one in self._lessons
                 if one.summary.circuit == answer and one.teaching.right
             }
-            self._draw()
+            self._learn_from(None)
+
+    @work(group="circuit", exclusive=True)
+    async def action_simulate(self) -> None:
+        """A circuit of the library, without sessions."""
+        from acs_assistant.tui.screens.dialogs import ChoiceDialog
+
+        try:
+            found = list(await self.acs.offload(self.acs.services.list_circuits))
+        except AcsError as error:
+            self.acs.fail(error)
+            return
+        names = [str(one.name) for one in found]
+        answer = await self.app.push_screen_wait(
+            ChoiceDialog("Circuit", "Simulate and learn, without sessions:", names, "")
+        )
+        if answer is not None:
+            self._learn_from(found[names.index(answer)])
+
+    def _learn_from(self, circuit: Any) -> None:
+        """A circuit, or None for the chosen sessions; the time to imitate follows."""
+        if (circuit is None) != (self._circuit is None):
+            self.query_one("#imitate", Input).value = "2" if circuit is None else "20"
+        self._circuit = circuit
+        self._draw()
 
     @work(group="start", exclusive=True)
     async def action_start(self) -> None:
@@ -292,12 +331,14 @@ class TrainingScreen(Page):
         self._show_run()
 
     def _plan(self) -> Plan:
+        chosen = {o.summary.id: o.turns for o in self._lessons if o.summary.id in self._chosen}
         return Plan(
-            {one.summary.id: one.turns for one in self._lessons if one.summary.id in self._chosen},
+            chosen if self._circuit is None else {},
             self._model,
             60 * self._minutes("imitate"),
             60 * self._minutes("reinforce"),
             self.acs.services.settings.model.threads or os.cpu_count() or 1,
+            "" if self._circuit is None else str(self._circuit.path),
         )
 
     def _minutes(self, name: str) -> float:

@@ -134,7 +134,7 @@ class SpecEditor(Vertical):
     def note(self) -> Content:
         """What is said beside the field that has the focus, for where there is no room beside."""
         for row in self.query(".spec-row"):
-            if self.screen.focused in row.query(Input):
+            if any(field.has_focus for field in row.query(Input)):
                 found = row.query_one(".spec-note", Static).content
                 return found if isinstance(found, Content) else Content(str(found))
         return Content("")
