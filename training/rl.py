@@ -20,6 +20,7 @@ from acs_assistant.training.base import open_trainee
 from acs_assistant.training.config import RlConfig
 from acs_assistant.training.grpo import TrajectoryLevel
 from acs_assistant.training.journal import Journal
+from acs_assistant.training.memory import enough
 from acs_assistant.training.policy import Group, informative, update
 from acs_assistant.training.sft import Progress, save_together, whole_checkpoint
 from acs_assistant.training.tasks import RowTasks
@@ -136,7 +137,8 @@ class _Run:
     def step(self, simulator: Simulator, extra: Sequence[Group]) -> dict[str, Any]:
         """One step; returns the line for the log."""
         began = time.monotonic()
-        try:
+        what, run = f"step {self.progress.step + 1}", self.checkpoint.parent
+        with enough(what, "'tasks', 'group' or 'turns'", run):
             self._model.train(False)
             with samplers.policy(self._trainee, self.config, self.progress.step) as sampler:
                 drawn = self._collector.collect(sampler, simulator, self.progress.step)
@@ -144,14 +146,6 @@ class _Run:
             self._model.train()
             groups = informative([*drawn.groups, *extra], self.config.kl_weight)
             figures = update(self._model, self._optimizer, groups, self.config, self._reference)
-        except (MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "memory" not in str(error):
-                raise
-            raise ConfigError(
-                f"step {self.progress.step + 1} needs more memory than there is.",
-                hint=f"Lower 'tasks', 'group' or 'turns' in the recipe and go on from the last "
-                f"checkpoint with --resume {self.checkpoint.parent}",
-            ) from error
         self.progress.step += 1
         self.progress.loss = figures["loss"]
         return {

@@ -28,6 +28,7 @@ from acs_assistant.training.data import read_jsonl
 from acs_assistant.training.journal import Journal
 from acs_assistant.training.language import Language, OwnLanguage
 from acs_assistant.training.losses import learned_logits, soft_cross_entropy
+from acs_assistant.training.memory import enough
 from acs_assistant.training.model import OrderedTable, new_model
 from acs_assistant.training.packing import batches
 from acs_assistant.training.tokenizer import load_tokenizer, train_tokenizer
@@ -85,7 +86,8 @@ def train_sft(config: SftConfig, out: Path, resume: bool = False) -> Path:
         distributed.restore_optimizers(model, optimizer.parts, state["optimizer"])
         progress = Progress(**state["progress"])
     journal = Journal(out, progress.step, _spent(config, progress))
-    _loop(config, model, optimizer, language, examples, progress, out, journal)
+    with enough("a batch", "'batch_tokens'", out):
+        _loop(config, model, optimizer, language, examples, progress, out, journal)
     return checkpoint
 
 

@@ -195,6 +195,18 @@ def test_a_run_with_adapters_goes_on(qwen: Path, sessions: Path, tuned: Path) ->
         open_trainee(tuned, LoraTable(rank=8))
 
 
+def test_too_little_memory_for_a_batch_is_said_with_what_to_lower(
+    qwen: Path, sessions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("acs_assistant.training.sft.learned_logits", too_large)
+    with pytest.raises(ConfigError, match="more memory") as caught:
+        train_sft(sft(qwen, sessions), tmp_path)
+    assert "'batch_tokens'" in caught.value.hint and "--resume" in caught.value.hint
+
+
 def rl(base: Path, **changes: Any) -> RlConfig:
     settings: dict[str, Any] = {
         "start": str(base), "data": "", "circuits": [], "tasks": 1, "group": 2, "turns": 2,
