@@ -106,7 +106,8 @@ class AskingScreen(EngineScreen, inherit_bindings=False):
         self.state.asked(event)
         circuit = self.state.task.circuit
         await answer.finish(answer_note(circuit, event.text, event.sizing, turn.proposal.sizing))
-        self.query_one(Reasoning).follow(answer)
+        # its last line moves the layout once more
+        self.call_after_refresh(self.query_one(Reasoning).follow, answer)
 
     async def _ended(self, run: EngineRun, reason: str, message: str) -> None:
         answer, self._asking, self._shown_answer = self._shown_answer, None, None
