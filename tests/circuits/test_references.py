@@ -109,9 +109,10 @@ def test_the_opened_loop_keeps_its_digits(simulator: Simulator) -> None:
 
 @pytest.mark.parametrize("name", CIRCUITS)
 def test_no_testbench_opens_a_loop_with_huge_parts(name: str) -> None:
-    """Inductors of 1 GH and capacitors of 1 GF cost ngspice's matrix its digits."""
+    """Inductors of 1 GH cost ngspice's matrix its digits, 1 Tohm at the output those of the op."""
     for bench in load_circuit(name).testbenches:
         assert not re.search(r"^L\w+ ", bench.text, re.MULTILINE | re.IGNORECASE), bench.name
+        assert not re.search(r" 1T$", bench.text, re.MULTILINE | re.IGNORECASE), bench.name
 
 
 @pytest.mark.parametrize("name", CIRCUITS)

@@ -138,7 +138,12 @@ def servo(made: Imported) -> list[str]:
 
 def test_a_huge_inductor_and_capacitor_become_a_buffered_low_pass(files: Path) -> None:
     made = take(files)
-    assert servo(made) == ["rlfb out inn_lfb 1t", "clfb inn_lfb 0 1", "elfb inn 0 inn_lfb 0 1"]
+    assert servo(made) == [
+        "eblfb inn_lfb_copy 0 out 0 1",
+        "rlfb inn_lfb_copy inn_lfb 1meg",
+        "clfb inn_lfb 0 1meg",
+        "elfb inn 0 inn_lfb 0 1",
+    ]
     assert "lfb and cfb are a low-pass" in "\n".join(made.changed)
 
 

@@ -88,8 +88,9 @@ MILLER_BENCH = f"""* open loop and follower in one deck
 Vdd vdd 0 {{supply}}
 Vin inp 0 dc {{supply/2}} ac 1
 xdut inp fb out vdd 0 amp {PASSES}
-Rfb out low 1T
-Cfb low 0 1
+Ebb buf 0 out 0 1
+Rfb buf low 1meg
+Cfb low 0 1meg
 Efb fb 0 low 0 1
 Cl out 0 {{load}}
 Vstep s 0 pulse({{supply/2-0.2}} {{supply/2+0.2}} 100n 1n 1n 1u 10u)

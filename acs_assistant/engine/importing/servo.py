@@ -1,8 +1,8 @@
 """Loops closed at dc by a huge inductor and opened by a huge capacitor, made well-conditioned.
 
 With such a pair in the matrix ngspice loses every digit of about one sizing in a hundred: the gain
-jumps between neighbouring frequencies. A low-pass and a source of gain one do the same at every
-frequency that is measured, as long as the input takes no current.
+jumps between neighbouring frequencies. A low-pass between two sources of gain one does the same at
+every frequency that is measured, as long as the input takes no current.
 """
 
 from __future__ import annotations
@@ -47,9 +47,8 @@ def buffered(
             result[place : place + 1] = _low_pass(inductor, capacitor, node)
             result.remove(capacitor)
             report.changed.append(
-                f"{inductor.file}:{inductor.number}: {names[0]} and {names[1]} are a low-pass of "
-                "1T ohm and 1 F before a source of gain one now: ngspice loses digits with huge "
-                "inductors"
+                f"{inductor.file}:{inductor.number}: {names[0]} and {names[1]} are a low-pass "
+                "between two sources of gain one now: ngspice loses digits with huge inductors"
             )
             break
     return result
@@ -113,10 +112,11 @@ def _low_pass(inductor: Line, capacitor: Line, node: str) -> list[Line]:
         return ends[1] if ends[0] == node else ends[0]
 
     name = inductor.text.split()[0]
-    inner = f"{node}_{name}"
+    copy, slow = f"{node}_{name}_copy", f"{node}_{name}"
     texts = (
-        f"r{name} {other(inductor)} {inner} 1t",
-        f"c{name} {inner} 0 1",
-        f"e{name} {node} {other(capacitor)} {inner} 0 1",
+        f"eb{name} {copy} 0 {other(inductor)} 0 1",
+        f"r{name} {copy} {slow} 1meg",
+        f"c{name} {slow} 0 1meg",
+        f"e{name} {node} {other(capacitor)} {slow} 0 1",
     )
     return [Line(text, inductor.file, inductor.number) for text in texts]
