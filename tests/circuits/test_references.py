@@ -107,6 +107,28 @@ def test_the_opened_loop_keeps_its_digits(simulator: Simulator) -> None:
     assert np.abs(np.diff(gain)).max() < 3.0
 
 
+# With 1 Tohm from the output Newton's iteration ended early here: the offset was 14.34 mV.
+ENDED_EARLY = (
+    "w_in=94.91u l_in=280n w_load=3.41u l_load=250n w_tail=15.86u w_bias=6.67u l_bias=1.26u "
+    "w_drv=5.25u l_drv=1.46u w_src=8.47u i_bias=20.64u c_c=4.61p r_z=14.39k"
+)
+
+
+def test_the_operating_point_does_not_hang_on_the_tolerance(simulator: Simulator) -> None:
+    circuit = load_circuit("two_stage_miller")
+    pairs = (word.split("=") for word in ENDED_EARLY.split())
+    sizing = circuit.snap({name: parse_quantity(value) for name, value in pairs})
+    benches = tuple(
+        dataclasses.replace(bench, text=bench.text.replace(".op\n", ".option reltol=1e-8\n.op\n"))
+        for bench in circuit.testbenches
+    )
+    offsets = []
+    for made in (circuit, dataclasses.replace(circuit, testbenches=benches)):
+        measured = simulator.simulate(SimulationRequest(made, sizing, made.conditions))
+        offsets.append(measured.metrics["offset"])
+    assert offsets[0] == pytest.approx(offsets[1], rel=1e-6)
+
+
 @pytest.mark.parametrize("name", CIRCUITS)
 def test_no_testbench_opens_a_loop_with_huge_parts(name: str) -> None:
     """Inductors of 1 GH cost ngspice's matrix its digits, 1 Tohm at the output those of the op."""
