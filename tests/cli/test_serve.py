@@ -271,8 +271,6 @@ async def test_a_session_clicked_and_typed_and_a_second_tab(served: Served) -> N
         await other.press("Enter")
         tab = other
         await asked(4)
-        await other.press("Escape")
-        await other.sees("■ stopped")  # an Escape and a letter at once would be Alt and the letter
         await other.press("w")
         await other.sees("Enter chooses")
         await other.press("Enter", "Enter")
