@@ -37,7 +37,7 @@ class DataConfig(_Section):
     rounds: int = Field(default=2, description="rounds of solve, simulate and refit")
     tasks: int = Field(default=12000, description="spec sets solved per round and circuit")
     sketches: int = Field(
-        default=0, description="spec sets per circuit that the surrogate answers, sizes only"
+        default=0, description="first proposals, and as many corrections, by the surrogate"
     )
     observations: int = Field(
         default=0, description="sizings per circuit of which only what follows is learned"

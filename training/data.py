@@ -33,6 +33,7 @@ FloatArray = NDArray[np.float64]
 Simulate = Callable[[FloatArray], Archive]
 
 _HISTORY_NOISE = (0.03, 0.06, 0.12)
+_LOOKED_AT = 400
 
 
 def make_data(config: DataConfig, simulator: Simulator, out: Path) -> None:
@@ -89,6 +90,7 @@ def circuit_sessions(
             archive, fit(archive, config.rounds), best_position(archive), simulate, rng
         )
         records += sketches(workshop, config.sketches, rng)
+        records += correction_sketches(workshop, config.sketches, rng)
         records += observations(workshop, config.observations, rng)
     return records
 
@@ -151,6 +153,31 @@ def sketches(workshop: Workshop, count: int, rng: np.random.Generator) -> list[d
     tasks, witnesses = draw_tasks(workshop.archive, count, rng)
     positions, good = workshop.estimates(tasks, witnesses)
     return [workshop.sketch(tasks[i], positions[i]) for i in np.flatnonzero(good)]
+
+
+def correction_sketches(
+    workshop: Workshop, count: int, rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    """The same after a measured miss: what is short, what it follows, which sizes change.
+
+    The miss is one of the nearest to the specs among some hundreds of simulated sizings.
+    """
+    tasks, _ = draw_tasks(workshop.archive, count, rng)
+    usable = np.flatnonzero(workshop.archive.ok)
+    rows = np.full(len(tasks), -1)
+    for i, specs in enumerate(tasks):
+        some = rng.choice(usable, size=min(len(usable), _LOOKED_AT), replace=False)
+        short = workshop.shortfalls(specs, some)
+        missed = np.flatnonzero((short > 1e-3) & np.isfinite(short))
+        if len(missed):
+            near = missed[np.argsort(short[missed])[: int(rng.integers(1, 12))]]
+            rows[i] = some[rng.choice(near)]
+    have = np.flatnonzero(rows >= 0)
+    chosen = [tasks[i] for i in have]
+    positions, good = workshop.small_steps(chosen, rows[have])
+    return [
+        workshop.sketch(chosen[k], positions[k], int(rows[have[k]])) for k in np.flatnonzero(good)
+    ]
 
 
 def observations(workshop: Workshop, count: int, rng: np.random.Generator) -> list[dict[str, Any]]:

@@ -130,6 +130,28 @@ class Workshop:
         )
         return positions, self._estimated(arrays, positions)
 
+    def small_steps(
+        self, tasks: Sequence[tuple[Spec, ...]], rows: NDArray[np.int64]
+    ) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """Corrections of measured rows as the surrogate sees them, and whether it thinks they meet.
+
+        Nothing is simulated. One that moves almost everything explains nothing: it is not good.
+        """
+        arrays = spec_arrays(self.circuit, tasks, self.surrogate.scale)
+        home, bias = self.archive.positions[rows], self.bias(rows)
+        positions = self._few_changes(arrays, home, bias)
+        seen = self.surrogate.scale.inverse(self.predict(positions) + bias)
+        few = (np.abs(positions - home) > 1e-3).sum(axis=1) <= _CHANGES[-1] + 1
+        return positions, few & met(arrays, self.surrogate.scale, seen)
+
+    def shortfalls(self, specs: tuple[Spec, ...], rows: NDArray[np.int64]) -> FloatArray:
+        """(N,) how far measured rows are from the specs, in spreads, summed; inf when missing."""
+        arrays = spec_arrays(self.circuit, [specs], self.surrogate.scale)
+        scaled = self.surrogate.scale.forward(self.archive.metrics[rows])
+        short = np.maximum(arrays.sign * (arrays.target - scaled), 0.0)
+        total: FloatArray = np.where(arrays.sign != 0, short, 0.0).sum(axis=1)
+        return np.nan_to_num(total, nan=np.inf)
+
     def _estimated(self, arrays: SpecArrays, positions: FloatArray) -> NDArray[np.bool_]:
         return met(
             arrays, self.surrogate.scale, self.surrogate.scale.inverse(self.predict(positions))
@@ -231,7 +253,7 @@ class Workshop:
         """Writes the thought of the next turn and adds it; ``row`` −1: it was not simulated."""
         position = self.archive.positions[row] if proposed is None else proposed
         expected = self.expected(position)
-        if learn:
+        if learn and row >= 0:
             expected |= self.archive.measured(row)
         sizing = sizing_at(self.circuit, position)
         best = self.best_row(draft)
@@ -293,15 +315,22 @@ class Workshop:
             return Turn(index, None, index, proposal, Decision("edited", edited), evaluation, specs)
         return Turn(index, None, index, proposal, Decision("accepted", sizing), evaluation, specs)
 
-    def sketch(self, specs: tuple[Spec, ...], position: FloatArray) -> dict[str, Any]:
-        """A record of specs and the sizes that the surrogate chose; it stops before any claim."""
-        sizing = sizing_at(self.circuit, position)
-        expected = self.expected(position)
-        influence = self.surrogate.sensitivities(position)
-        thought = first_thought(self.circuit, specs, sizing, expected, influence)
-        chat = messages(Task(self.circuit, specs, self.circuit.conditions))
-        started = {"role": "assistant", "reasoning_content": before_expectation(thought)}
-        return {"messages": [*chat, started], "unfinished": True}
+    def sketch(
+        self, specs: tuple[Spec, ...], position: FloatArray, row: int = -1
+    ) -> dict[str, Any]:
+        """A record of specs and the sizes that the surrogate chose; it stops before any claim.
+
+        Args:
+            row: What was measured before it, which it corrects; −1 for a first proposal.
+        """
+        past = () if row < 0 else (Step(self.archive.positions[row], row, ""),)
+        draft = Draft(specs, list(past))
+        self.append(draft, -1, learn=True, proposed=position)
+        thought = before_expectation(draft.turns[-1].thought)
+        turns = [self._turn(1, step, specs) for step in past]
+        chat = messages(Task(self.circuit, specs, self.circuit.conditions), turns)
+        started = {"role": "assistant", "reasoning_content": thought}
+        return {"messages": [*chat, started], "train": [len(chat)], "unfinished": True}
 
     def observation(self, specs: tuple[Spec, ...], row: int) -> dict[str, Any]:
         """A simulated sizing, not to be imitated; what follows from it is true all the same."""
