@@ -30,7 +30,7 @@ from acs_assistant.sim.port import SimulationRequest
 from acs_assistant.sim.store import SimulationStore
 
 _START_LIMIT = 60.0
-# ngspice 39 loses about 1 kB a simulation; a new process every few thousand keeps workers small.
+# ngspice 39 loses 0.9 kB a simulation; a new process every few thousand keeps workers small.
 _SIMULATIONS_A_PROCESS = 3_000
 
 
