@@ -32,8 +32,8 @@ def test_responses_lie_over_each_other_the_first_in_front() -> None:
     assert chart is not None and len(chart.curves) == 2 and len(chart.lower) == 2
     assert chart.curves[-1].y[0] == pytest.approx(60.0, abs=0.1), "the last drawn lies on top"
     assert chart.marks == pytest.approx((7.0,), abs=0.01)
-    assert "turn 2 (in front): gain 60.0 dB, unity gain 10meg Hz" in chart.caption
-    assert "turn 1 (behind): gain 40.0 dB" in chart.caption
+    assert "turn 2 in front: 60.0 dB, GBW 10meg Hz" in chart.caption
+    assert "turn 1 behind: 40.0 dB" in chart.caption
     assert responses_chart(circuit, [("turn 2", ()), pair[1]]) is None
 
 
@@ -67,7 +67,7 @@ async def test_two_turns_with_their_plots(
             await pilot.press("full_stop")
         await until(pilot, lambda: "Bode" in str(plot.border_title), "the plot")
         caption = plot.query_one(".plot-caption", Static)
-        await until(pilot, lambda: "(behind)" in str(caption.render()), "both turns' vectors")
+        await until(pilot, lambda: " behind:" in str(caption.render()), "both turns' vectors")
         await pilot.press("full_stop")
         assert "Transient" in str(plot.border_title)
         assert "v(out)" in str(caption.render())

@@ -278,10 +278,10 @@ def responses_chart(
         gain = 20 * np.log10(np.maximum(np.abs(h), 1e-12))
         phase = np.degrees(np.unwrap(np.angle(h)))
         phase -= 360 * round(float(phase[0]) / 360)
-        text, mark = _crossing(x, gain, phase)
+        text, mark = _crossing(x, gain, phase, short=len(drawn) > 1)
         if not gains:
             marks = mark
-        words.append(f"{name} ({_WORD[style]}): {text}" if len(drawn) > 1 else text)
+        words.append(f"{name} {_WORD[style]}: {text}" if len(drawn) > 1 else text)
         gains.append(Curve(x, tuple(map(float, gain)), style))
         phases.append(Curve(x, tuple(map(float, phase)), style))
     if len(drawn) == 1:
@@ -296,10 +296,10 @@ _WORD = {"primary": "in front", "warning": "behind"}
 
 
 def _crossing(
-    x: tuple[float, ...], gain: np.ndarray, phase: np.ndarray
+    x: tuple[float, ...], gain: np.ndarray, phase: np.ndarray, *, short: bool
 ) -> tuple[str, tuple[float, ...]]:
     """Gain, unity-gain frequency and phase margin in words, and where to mark them."""
-    text = f"gain {gain[0]:.1f} dB"
+    text = f"{gain[0]:.1f} dB" if short else f"gain {gain[0]:.1f} dB"
     falling = np.nonzero((gain[:-1] >= 0) & (gain[1:] < 0))[0]
     if not len(falling):
         return text, ()
@@ -307,7 +307,8 @@ def _crossing(
     part = float(gain[k] / (gain[k] - gain[k + 1]))
     unity = x[k] + part * (x[k + 1] - x[k])
     lag = float(phase[k] + part * (phase[k + 1] - phase[k])) - float(phase[0])
-    text += f", unity gain {format_quantity(10**unity, 3)} Hz, phase margin {180 + lag:.1f}°"
+    names = ("GBW", "PM") if short else ("unity gain", "phase margin")
+    text += f", {names[0]} {format_quantity(10**unity, 3)} Hz, {names[1]} {180 + lag:.1f}°"
     return text, (unity,)
 
 
@@ -329,7 +330,7 @@ def vectors_chart(
         y = np.log10(np.maximum(np.abs(y), 1e-30)) if log else np.real(y)
         if log:
             x, y = np.log10(x[x > 0]), y[x > 0]
-        words.append(f"{name} ({_WORD[style]}): {vector}")
+        words.append(f"{name} {_WORD[style]}: {vector}")
         curves.append(Curve(tuple(map(float, x)), tuple(map(float, y)), style))
     if not curves:
         return None
