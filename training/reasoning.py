@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from acs_assistant.domain import Circuit, Sizing, Spec
 from acs_assistant.prompting.numbers import format_value
-from acs_assistant.prompting.render import size_text, target_text
+from acs_assistant.prompting.render import size_text
+from acs_assistant.prompting.wording import complaint, joined
 from acs_assistant.scoring import shortfall, signed_margin
 from acs_assistant.training.chat import EXPECT
 
@@ -40,9 +41,9 @@ def first_thought(
     moved = _strongest(circuit, influence, [s.metric for s in hard])
     sizes = [f"{p.name} {size_text(p, sizing[p.name])}" for p in circuit.parameters]
     return (
-        f"Nothing is measured yet. {_join([s.metric for s in hard])} will be hardest to meet; "
-        f"they follow {_join(moved)} most. Take {_join(sizes)}. "
-        f"Expect {_join([f'{s.metric} {format_value(expected[s.metric])}' for s in specs])}."
+        f"Nothing is measured yet. {joined([s.metric for s in hard])} will be hardest to meet; "
+        f"they follow {joined(moved)} most. Take {joined(sizes)}. "
+        f"Expect {joined([f'{s.metric} {format_value(expected[s.metric])}' for s in specs])}."
     )
 
 
@@ -68,17 +69,17 @@ def next_thought(
     if asked:
         sentences.append(f"The engineer wants {asked}.")
     if short:
-        complaints = _join([_complaint(s, measured) for s in short])
-        follow = _join(_strongest(circuit, influence, [s.metric for s in short]))
+        complaints = joined([complaint(s, measured.get(s.metric)) for s in short])
+        follow = joined(_strongest(circuit, influence, [s.metric for s in short]))
         sentences.append(f"At best {complaints}.")
         verb = "follows" if len(short) == 1 else "follow"
-        sentences.append(f"{_join([s.metric for s in short])} {verb} {follow} most.")
+        sentences.append(f"{joined([s.metric for s in short])} {verb} {follow} most.")
     elif measured:
         sentences.append("Every spec is met.")
     changes = _changes(circuit, before, sizing)
-    sentences.append(f"So {_join(changes)}." if changes else "Keep the sizes.")
+    sentences.append(f"So {joined(changes)}." if changes else "Keep the sizes.")
     effects = [_effect(s, measured.get(s.metric), expected[s.metric]) for s in specs]
-    sentences.append(f"Expect {_join(effects)}.")
+    sentences.append(f"Expect {joined(effects)}.")
     return " ".join(sentences)
 
 
@@ -101,14 +102,6 @@ def _strongest(circuit: Circuit, influence: FloatArray, metrics: Sequence[str]) 
     return [circuit.parameters[i].name for i in np.argsort(-strength)[:3]]
 
 
-def _complaint(spec: Spec, measured: Mapping[str, float]) -> str:
-    value = measured.get(spec.metric)
-    if value is None:
-        return f"{spec.metric} could not be measured"
-    word = "short of" if spec.relation == ">=" else "over"
-    return f"{spec.metric} {format_value(value)} is {word} {target_text(spec)}"
-
-
 def _changes(circuit: Circuit, before: Sizing, after: Sizing) -> list[str]:
     """Every size that changes, in the circuit's order."""
     moves = []
@@ -126,9 +119,3 @@ def _effect(spec: Spec, old: float | None, new: float) -> str:
     if abs(new - old) < _UNCHANGED * abs(old):
         return f"{spec.metric} to stay near {format_value(old)}"
     return f"{spec.metric} to {'rise' if new > old else 'fall'} to {format_value(new)}"
-
-
-def _join(parts: Sequence[str]) -> str:
-    if len(parts) < 2:
-        return "".join(parts)
-    return ", ".join(parts[:-1]) + " and " + parts[-1]

@@ -21,9 +21,15 @@ from acs_assistant.training.chat import chat_text
 
 
 class GroupSampler(Protocol):
-    """What a rollout needs of a model (``llm.batch.BatchSampler``); ``context`` is in tokens."""
+    """What a rollout needs of a model (``llm.batch.BatchSampler``).
+
+    Attributes:
+        context: Tokens of prompt and answer together.
+        wording: As in ``llm.port.ModelInfo``.
+    """
 
     context: int
+    wording: str
 
     def tokens(self, prompt: str | Sequence[int]) -> list[int]: ...
 
@@ -101,7 +107,7 @@ def play_turn(
         for task, turns in zip(tasks, shown, strict=True)
     ]
     rows = [row for row, prompt in enumerate(prompts) if prompt]
-    grammars = [rules(tasks[row].circuit, shown[row]) for row in rows]
+    grammars = [rules(tasks[row], shown[row], sampler.wording) for row in rows]
     groups = sampler.sample([prompts[row] for row in rows], count, sampling, grammars)
     drawn = [
         (row, sample, parse(sample.text, tasks[row].circuit))

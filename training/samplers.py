@@ -104,6 +104,8 @@ def check(trainee: Trainee, config: RlConfig) -> None:
 class TorchSampler:
     """Draws with the model itself: any architecture, slowly; grammars are not applied."""
 
+    wording = ""
+
     def __init__(self, trainee: Trainee) -> None:
         self._model = trainee.model
         self._language = trainee.language
@@ -183,6 +185,8 @@ class ServerSampler:
     Args:
         name: The model as the server knows it; its own by default.
     """
+
+    wording = ""
 
     def __init__(self, server: ServerModel, trainee: Trainee, name: str = "") -> None:
         self._server = server

@@ -223,7 +223,7 @@ def draw_group(
         render.tools(task.circuit),
         Sampling(temperature=_TEMPERATURE, max_tokens=1024, seed=seed),
         count,
-        grammar=rules(task.circuit, shown),
+        grammar=rules(task, shown, model.info.wording),
         cancel=cancel,
     )
     cancel.raise_if_cancelled()

@@ -154,7 +154,7 @@ class ModelProposer:
 
         shown = select(turns, self._policy.history)
         messages, tools = render.messages(task, shown), render.tools(task.circuit)
-        held = rules(task.circuit, shown)
+        held = rules(task, shown, self.model.wording)
         seen = {sizing_key(sizing) for sizing in avoid}
         critic = self._find_critic(task)
         digest = critic.digest if critic is not None else ""
@@ -172,7 +172,7 @@ class ModelProposer:
                 shorter = render.messages(task, shown)
                 if pieces or len(shorter) >= len(messages):
                     raise
-                messages, held = shorter, rules(task.circuit, shown)
+                messages, held = shorter, rules(task, shown, self.model.wording)
                 yield Prompted(messages, sampling.temperature, digest)
                 yield from self._stream(messages, tools, sampling, held, cancel, pieces)
             drawn = self._read("".join(pieces), task)
@@ -215,7 +215,7 @@ class ModelProposer:
             render.tools(task.circuit),
             self._policy.sampling(seed, attempt, first=not turns),
             count,
-            grammar=rules(task.circuit, shown),
+            grammar=rules(task, shown, self.model.wording),
             cancel=cancel,
         )
         seconds = time.monotonic() - started

@@ -1,26 +1,31 @@
-"""What a model's answer is held to: the grammar of its call, and its own words."""
+"""What a model's answer is held to: the record, the grammar of its call, and its own words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from acs_assistant.domain import Circuit, Sizing, Turn
+from acs_assistant.domain import Sizing, Task, Turn
 from acs_assistant.llm.port import Rules
 from acs_assistant.prompting.grammar import THOUGHT, THOUGHT_END, call_grammar
 from acs_assistant.prompting.parse import decided_sizes
-from acs_assistant.prompting.render import size_text
+from acs_assistant.prompting.render import PROMPT_VERSION, size_text
+from acs_assistant.prompting.wording import first_grammar, next_grammar
+from acs_assistant.scoring import shortfall
 
 
-def rules(circuit: Circuit, turns: Sequence[Turn]) -> Rules:
-    """Free reasoning, then a call that does what the reasoning decided.
+def rules(task: Task, turns: Sequence[Turn], wording: str = "") -> Rules:
+    """Reasoning, then a call that does what the reasoning decided.
 
     A size that the reasoning decides stands in the call as it was said; when it speaks of changes,
     the others stay as they were. What it leaves open is the model's to choose, inside the bounds.
+    Reasoning is free text, but for a model that was taught our sentences: what was measured, and
+    what each size was, stand in those as the record has them.
 
     Args:
         turns: The turns that the model is shown, the one that changes start from last.
+        wording: The model's (``ModelInfo.wording``).
     """
-    before = _latest(turns)
+    circuit, before = task.circuit, _latest(turns)
 
     def rest(text: str) -> str:
         sizes, others_stay = decided_sizes(text, circuit)
@@ -29,7 +34,22 @@ def rules(circuit: Circuit, turns: Sequence[Turn]) -> Rules:
             sizes = {**kept, **sizes}
         return call_grammar(circuit, sizes)
 
-    return Rules(THOUGHT, THOUGHT_END, rest)
+    opening = _thought(task, turns) if wording == PROMPT_VERSION else THOUGHT
+    return Rules(opening, THOUGHT_END, rest)
+
+
+def _thought(task: Task, turns: Sequence[Turn]) -> str:
+    """GBNF of the reasoning: our sentences, where they fit what happened."""
+    if not turns:
+        return first_grammar(task.circuit, task.specs)
+    evaluation, before = turns[-1].evaluation, _latest(turns)
+    if evaluation is None or evaluation.status != "ok" or before is None or len(task.corners) > 1:
+        return THOUGHT
+    measured = evaluation.nominal.metrics
+    short = [s for s in task.specs if shortfall(s, measured.get(s.metric)) > 0]
+    if not short:
+        return THOUGHT
+    return next_grammar(task.circuit, task.specs, short, before, measured)
 
 
 def _latest(turns: Sequence[Turn]) -> Sizing | None:

@@ -23,6 +23,7 @@ import numpy as np
 from acs_assistant.cancel import CancelledError, CancelToken
 from acs_assistant.errors import ModelError
 from acs_assistant.llm.decoding import Context, Grammar, Sampler
+from acs_assistant.llm.gguf_file import WORDING_KEY
 from acs_assistant.llm.native import Interrupt, Weights
 from acs_assistant.llm.port import Rules, Sampling
 from acs_assistant.llm.port import Sample as Sample
@@ -246,6 +247,7 @@ class BatchSampler:
         small = self.weights.header.parameters < _SMALL_MODEL
         count = lanes or (min(cores, _MOST_LANES) if small else 1)
         self.context = context or min(self.weights.trained_context, _DEFAULT_CONTEXT)
+        self.wording = self.weights.header.text(WORDING_KEY)
         self._lanes = [_Lane(self.weights, max(1, cores // count)) for _ in range(count)]
         self._cache = PrefixCache(cache)
         self._grammars: dict[str, Grammar] = {}

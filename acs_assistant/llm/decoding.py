@@ -221,6 +221,13 @@ class Sampler:
             lib.llama_sampler_accept(self._grammar, token)
         return token
 
+    def admit(self, token: int) -> bool:
+        """Whether the grammar has ``token`` next; if so, the text goes on from it."""
+        admitted = self._grammar is None or self._admits(token)
+        if admitted and self._grammar is not None:
+            lib.llama_sampler_accept(self._grammar, token)
+        return admitted
+
     def _admits(self, token: int) -> bool:
         self._single.id, self._single.logit = token, 0.0
         lib.llama_sampler_apply(self._grammar, ctypes.byref(self._single_array))

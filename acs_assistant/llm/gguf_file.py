@@ -42,6 +42,10 @@ _TENSOR_TYPES: Final[Mapping[int, tuple[str, int, int]]] = {
 }  # fmt: skip
 
 
+WORDING_KEY = "general.acs_wording"
+"""Under which a GGUF says whose sentences it thinks in (``ModelInfo.wording``)."""
+
+
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
     """What a GGUF says about itself.

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 from acs_assistant import paths
 from acs_assistant.atomic import write_text
 from acs_assistant.errors import AcsError, ModelError, nearest
-from acs_assistant.llm.gguf_file import GgufHeader, read_header
+from acs_assistant.llm.gguf_file import WORDING_KEY, GgufHeader, read_header
 from acs_assistant.llm.port import LanguageModel, ModelInfo
 
 Origin = Literal["bundled", "user", "file"]
@@ -71,6 +71,7 @@ class ModelCard:
             parameters=self.parameters,
             quantization=self.quantization,
             context=self.context,
+            wording=str(self.metadata.get(WORDING_KEY.removeprefix("general."), "")),
         )
 
     def as_json(self) -> dict[str, Any]:

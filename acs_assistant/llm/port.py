@@ -20,7 +20,12 @@ Message = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What is recorded with each turn and shown on the model card."""
+    """What is recorded with each turn and shown on the model card.
+
+    Attributes:
+        wording: The prompt version whose sentences the model was taught to think in; "" when it
+            thinks in words of its own.
+    """
 
     name: str
     path: Path | None
@@ -29,6 +34,7 @@ class ModelInfo:
     parameters: int
     quantization: str
     context: int
+    wording: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from acs_assistant.domain import Circuit, Parameter
-from acs_assistant.prompting.numbers import grid_range, suffix_of
+from acs_assistant.prompting.ranges import between
 from acs_assistant.prompting.render import TOOL_NAME
 
 _LONGEST_REASONING = 2000
@@ -54,46 +54,4 @@ def _call(circuit: Circuit, sizes: Mapping[str, str] | None = None) -> str:
 
 @lru_cache(maxsize=64)
 def _values(parameters: tuple[Parameter, ...]) -> tuple[str, ...]:
-    return tuple(f"v{i} ::= {_value(p)}" for i, p in enumerate(parameters))
-
-
-def _value(parameter: Parameter) -> str:
-    alternatives = []
-    for decade, first, last in grid_range(parameter.min, parameter.max):
-        whole, suffix = suffix_of(decade)
-        for digits in _digit_ranges(f"{first:03d}", f"{last:03d}"):
-            parts = list(digits)
-            if whole < 3:
-                parts.insert(whole, '"."')
-            if suffix:
-                parts.append(f'"{suffix}"')
-            alternatives.append(" ".join(parts))
-    return " | ".join(alternatives)
-
-
-def _digit_ranges(first: str, last: str) -> list[tuple[str, ...]]:
-    """Covers the integers first..last (equal lengths) with products of digit classes."""
-    if not first:
-        return [()]
-    head_first, head_last = int(first[0]), int(last[0])
-    rest = len(first) - 1
-    if head_first == head_last:
-        return [(_class(head_first, head_first), *r) for r in _digit_ranges(first[1:], last[1:])]
-    covered: list[tuple[str, ...]] = []
-    low, high = head_first, head_last
-    if first[1:] != "0" * rest:
-        tails = _digit_ranges(first[1:], "9" * rest)
-        covered += [(_class(low, low), *r) for r in tails]
-        low += 1
-    upper: list[tuple[str, ...]] = []
-    if last[1:] != "9" * rest:
-        tails = _digit_ranges("0" * rest, last[1:])
-        upper = [(_class(high, high), *r) for r in tails]
-        high -= 1
-    if low <= high:
-        covered.append((_class(low, high), *("[0-9]",) * rest))
-    return covered + upper
-
-
-def _class(low: int, high: int) -> str:
-    return f'"{low}"' if low == high else f"[{low}-{high}]"
+    return tuple(f"v{i} ::= {between(p.min, p.max)}" for i, p in enumerate(parameters))

@@ -17,13 +17,13 @@ def turn(number: int, w_in: float) -> Turn:
 
 
 def test_the_call_holds_what_the_reasoning_takes() -> None:
-    held = rules(CIRCUIT, [])
+    held = rules(TASK, [])
     call = held.rest("<think>\nTake w_in 24.6u. Expect gain 40.0.\n</think>\n")
     assert '"24.6u"' in call and '\\"i_bias\\": \\"" v1' in call
 
 
 def test_a_change_keeps_the_other_sizes() -> None:
-    held = rules(CIRCUIT, [turn(1, 10e-6)])
+    held = rules(TASK, [turn(1, 10e-6)])
     call = held.rest("<think>\nSo raise w_in from 10.0u to 12.5u. Expect gain to rise.\n</think>\n")
     assert '"12.5u"' in call and '"25.0u"' in call and "v0" not in call
 
@@ -35,5 +35,5 @@ def test_what_is_out_of_bounds_or_said_elsewhere_decides_nothing() -> None:
 
 
 def test_free_reasoning_leaves_the_call_free() -> None:
-    call = rules(CIRCUIT, [turn(1, 10e-6)]).rest("<think>\nA wider pair helps.\n</think>\n")
+    call = rules(TASK, [turn(1, 10e-6)]).rest("<think>\nA wider pair helps.\n</think>\n")
     assert "v0 ::=" in call and "v1 ::=" in call

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acs_assistant.domain import Circuit, Decision, Parameter, Spec, Task, Turn
+from acs_assistant.domain import Circuit, Decision, Spec, Task, Turn
 from acs_assistant.prompting import parse, render
 from acs_assistant.prompting.grammar import grammar
 
@@ -120,11 +120,11 @@ class TestGrammar:
     def test_values_in_bounds_and_no_others(self, low: float, high: float) -> None:
         import re
 
-        from acs_assistant.prompting.grammar import _value
         from acs_assistant.prompting.numbers import all_values
+        from acs_assistant.prompting.ranges import between
         from acs_assistant.units import parse_quantity
 
-        rule = _value(Parameter("p", "", low, high, low / 100))
+        rule = between(low, high)
         pattern = re.compile(
             "|".join(
                 "".join(re.escape(t[1:-1]) if t.startswith('"') else t for t in alt.split(" "))

@@ -1,0 +1,124 @@
+"""The words of the small model's reasoning, and the grammar that holds its facts to the record.
+
+The model is taught to think in these sentences (training/reasoning.py). Drawn freely, it would also
+have to remember what was measured and what each size was; the grammar fills those in, lists every
+size and every spec, and leaves to the model what is to be decided: what is hard, what it follows,
+which sizes to take or to change, and what to expect of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from acs_assistant.domain import Circuit, Sizing, Spec
+from acs_assistant.prompting.numbers import format_value
+from acs_assistant.prompting.ranges import between
+from acs_assistant.prompting.render import size_text, target_text
+
+_MOST_CHANGES = 6
+_STEP = 0.003
+_SMALLEST, _LARGEST = 1e-14, 9.9e9
+_ANY = 'number ::= "-"? [0-9]{1,3} ("." [0-9]{1,2})? ([fpnumkg] | "meg")?'
+
+
+def joined(parts: Sequence[str], last: str = " and ", comma: str = ", ") -> str:
+    """An enumeration in English."""
+    if len(parts) < 2:
+        return "".join(parts)
+    return comma.join(parts[:-1]) + last + parts[-1]
+
+
+def complaint(spec: Spec, value: float | None) -> str:
+    """What is wrong with a spec that is not met."""
+    if value is None:
+        return f"{spec.metric} could not be measured"
+    word = "short of" if spec.relation == ">=" else "over"
+    return f"{spec.metric} {format_value(value)} is {word} {target_text(spec)}"
+
+
+def first_grammar(circuit: Circuit, specs: Sequence[Spec]) -> str:
+    """GBNF of a thought before anything is measured."""
+    sizes = [f'"{p.name} " v{i}' for i, p in enumerate(circuit.parameters)]
+    effects = [f'"{s.metric} " number' for s in specs]
+    root = (
+        r'root ::= "<think>\nNothing is measured yet. " hard " will be hardest to meet; they "'
+        rf' "follow " names " most. Take " {_list(sizes)}'
+        rf' ". Expect " {_list(effects)} ".\n</think>\n"'
+    )
+    hard = f"hard ::= {_some('metric', 2)}"
+    values = [f"v{i} ::= {between(p.min, p.max)}" for i, p in enumerate(circuit.parameters)]
+    return _rules(root, hard, *_names(circuit, specs), *values, _ANY)
+
+
+def next_grammar(
+    circuit: Circuit,
+    specs: Sequence[Spec],
+    short: Sequence[Spec],
+    before: Sizing,
+    measured: Mapping[str, float],
+) -> str:
+    """GBNF of a thought about a measured miss.
+
+    Args:
+        short: The specs that are not met, at least one.
+        before: The sizing that was measured.
+        measured: What it gave.
+    """
+    complaints = joined([complaint(s, measured.get(s.metric)) for s in short])
+    subject = joined([s.metric for s in short])
+    verb = "follows" if len(short) == 1 else "follow"
+    rules, changes, effects = [], [], []
+    for i, p in enumerate(circuit.parameters):
+        old = size_text(p, before[p.name])
+        for verb_, low, high in (
+            ("raise", before[p.name] * (1 + _STEP), p.max),
+            ("lower", p.min, before[p.name] * (1 - _STEP)),
+        ):
+            if (values := between(low, high)) if low < high else "":
+                rules.append(f"{verb_}{i} ::= {values}")
+                changes.append(f'"{verb_} {p.name} from {old} to " {verb_}{i}')
+    for i, spec in enumerate(specs):
+        effect, more = _effect(i, spec.metric, measured.get(spec.metric))
+        effects.append(effect)
+        rules += more
+    root = (
+        rf'root ::= "<think>\nAt best {complaints}. {subject} {verb} " names " most. So " changes'
+        rf' ". Expect " {_list(effects)} ".\n</think>\n"'
+    )
+    some = f"changes ::= {_some('change', _MOST_CHANGES)}"
+    change = f"change ::= {' | '.join(changes)}"
+    return _rules(root, some, change, *_names(circuit, specs), *rules, _ANY)
+
+
+def _effect(index: int, metric: str, old: float | None) -> tuple[str, list[str]]:
+    """The GBNF of one expectation, and the rules that it needs."""
+    if old is None:
+        return f'"{metric} " number', []
+    stay = f'"{metric} to stay near {format_value(old)}"'
+    if not _SMALLEST < old < _LARGEST:
+        return f'({stay} | "{metric} to " ("rise" | "fall") " to " number)', []
+    up = between(old * (1 + _STEP), _LARGEST)
+    down = between(_SMALLEST, old * (1 - _STEP))
+    moves = f'"{metric} to " ("rise to " up{index} | "fall to " down{index})'
+    return f"({stay} | {moves})", [f"up{index} ::= {up}", f"down{index} ::= {down}"]
+
+
+def _names(circuit: Circuit, specs: Sequence[Spec]) -> list[str]:
+    parameters = " | ".join(f'"{p.name}"' for p in circuit.parameters)
+    metrics = " | ".join(f'"{s.metric}"' for s in specs)
+    return [f"names ::= {_some('name', 3)}", f"name ::= {parameters}", f"metric ::= {metrics}"]
+
+
+def _list(items: Sequence[str]) -> str:
+    return joined(items, last=' " and " ', comma=' ", " ')
+
+
+def _some(item: str, most: int) -> str:
+    """One to ``most`` of a rule, enumerated."""
+    if most < 3:
+        return f'{item} (" and " {item})?'
+    return f'{item} ((", " {item}){{0,{most - 2}}} " and " {item})?'
+
+
+def _rules(*rules: str) -> str:
+    return "\n".join(rules) + "\n"
