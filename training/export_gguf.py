@@ -14,7 +14,6 @@ from transformers import PreTrainedModel
 
 from acs_assistant.errors import ConfigError, InputError, StorageError
 from acs_assistant.llm.gguf_file import WORDING_KEY
-from acs_assistant.prompting.render import PROMPT_VERSION
 from acs_assistant.training.base import has_adapters, merged_weights, open_trainee, weight_shapes
 from acs_assistant.training.gguf_layout import Layout, Weights, add_shape, known
 from acs_assistant.training.gguf_vocabulary import add_vocabulary, pre_tokenizer
@@ -86,7 +85,8 @@ def write_gguf(
     writer.add_description(description)
     if isinstance(language, OwnLanguage):
         writer.add_license("GPL-3.0-or-later")
-        writer.add_string(WORDING_KEY, PROMPT_VERSION)
+        if language.wording:
+            writer.add_string(WORDING_KEY, language.wording)
     add_shape(writer, model.config, layout)
     writer.add_file_type(_FILE_TYPES[quantization])
     add_vocabulary(writer, language, model.config.vocab_size)

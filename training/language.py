@@ -21,7 +21,15 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from acs_assistant.domain import Task, Turn
 from acs_assistant.errors import ConfigError
 from acs_assistant.llm.chat_template import ChatTemplate
-from acs_assistant.prompting.render import PARAMETERS, SPECS, messages, tool_schema, tools
+from acs_assistant.prompting.render import (
+    PARAMETERS,
+    PROMPT_VERSION,
+    SPECS,
+    messages,
+    tool_schema,
+    tools,
+)
+from acs_assistant.prompting.wording import FIRST_WORDS
 from acs_assistant.training.chat import Encoder, Example, chat_text, message_text
 from acs_assistant.training.model import value_neighbours
 from acs_assistant.training.tokenizer import IM_END, token_id
@@ -68,10 +76,17 @@ class Language(Protocol):
 
 
 class OwnLanguage:
-    """The small model's: one token per value, soft targets, the template in ``chat``."""
+    """The small model's: one token per value, soft targets, the template in ``chat``.
+
+    Attributes:
+        wording: As in ``llm.port.ModelInfo``: a tokenizer made from our sentences knows how they
+            begin.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
+        taught = tokenizer.token_to_id(FIRST_WORDS) is not None
+        self.wording = PROMPT_VERSION if taught else ""
         self.end_text = IM_END
         self.ends = frozenset({token_id(tokenizer, IM_END)})
         self._encoder = Encoder(tokenizer)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from acs_assistant.domain import Circuit, Sizing, Spec
 from acs_assistant.prompting.numbers import format_value
 from acs_assistant.prompting.render import size_text
-from acs_assistant.prompting.wording import complaint, joined
+from acs_assistant.prompting.wording import FIRST_WORDS, complaint, joined
 from acs_assistant.scoring import shortfall, signed_margin
 from acs_assistant.training.chat import EXPECT
 
@@ -41,7 +41,7 @@ def first_thought(
     moved = _strongest(circuit, influence, [s.metric for s in hard])
     sizes = [f"{p.name} {size_text(p, sizing[p.name])}" for p in circuit.parameters]
     return (
-        f"Nothing is measured yet. {joined([s.metric for s in hard])} will be hardest to meet; "
+        f"{FIRST_WORDS}{joined([s.metric for s in hard])} will be hardest to meet; "
         f"they follow {joined(moved)} most. Take {joined(sizes)}. "
         f"Expect {joined([f'{s.metric} {format_value(expected[s.metric])}' for s in specs])}."
     )

@@ -15,6 +15,7 @@ from acs_assistant.prompting.numbers import format_value
 from acs_assistant.prompting.ranges import between
 from acs_assistant.prompting.render import size_text, target_text
 
+FIRST_WORDS = "Nothing is measured yet. "
 _MOST_CHANGES = 6
 _STEP = 0.003
 _SMALLEST, _LARGEST = 1e-14, 9.9e9
@@ -41,7 +42,7 @@ def first_grammar(circuit: Circuit, specs: Sequence[Spec]) -> str:
     sizes = [f'"{p.name} " v{i}' for i, p in enumerate(circuit.parameters)]
     effects = [f'"{s.metric} " number' for s in specs]
     root = (
-        r'root ::= "<think>\nNothing is measured yet. " hard " will be hardest to meet; they "'
+        rf'root ::= "<think>\n{FIRST_WORDS}" hard " will be hardest to meet; they "'
         rf' "follow " names " most. Take " {_list(sizes)}'
         rf' ". Expect " {_list(effects)} ".\n</think>\n"'
     )

@@ -104,6 +104,8 @@ def test_without_archives_the_recipe_is_refused(toy_base: Path, tmp_path: Path) 
 class Scripted:
     """A sampler that answers from a list; every text is four tokens to it."""
 
+    wording = ""
+
     def __init__(self, texts: Sequence[str], context: int = 10_000) -> None:
         self.texts = list(texts)
         self.context = context
