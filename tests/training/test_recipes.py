@@ -38,7 +38,7 @@ def test_a_recipe_loads_and_names_what_there_is(path: Path) -> None:
 
 def test_there_are_recipes_from_the_smallest_to_the_largest() -> None:
     names = {path.parent.name for path in RECIPES}
-    assert {"cpu-small", "qwen3-0.6b-lora", "qwen3-8b-lora", "qwen3-30b-a3b"} <= names
+    assert {"cpu-small", "qwen3-600m-lora", "qwen3-8b-lora", "qwen3-30b-a3b"} <= names
 
 
 def test_grpo_and_tl_grpo_spend_the_same() -> None:
@@ -50,7 +50,7 @@ def test_grpo_and_tl_grpo_spend_the_same() -> None:
     assert ours == theirs
 
 
-@pytest.mark.parametrize("name", ["qwen3-0.6b-lora", "qwen3-8b-lora", "qwen3-30b-a3b"])
+@pytest.mark.parametrize("name", ["qwen3-600m-lora", "qwen3-8b-lora", "qwen3-30b-a3b"])
 def test_reinforcement_goes_on_with_the_adapters_of_the_supervised_recipe(name: str) -> None:
     sft = load_config(FOLDER / name / "sft.toml", SftConfig)
     rl = load_config(FOLDER / name / "tl-grpo.toml", RlConfig)
