@@ -140,9 +140,8 @@ class Workshop:
         arrays = spec_arrays(self.circuit, tasks, self.surrogate.scale)
         home, bias = self.archive.positions[rows], self.bias(rows)
         positions = self._few_changes(arrays, home, bias)
-        seen = self.surrogate.scale.inverse(self.predict(positions) + bias)
         few = (np.abs(positions - home) > 1e-3).sum(axis=1) <= _CHANGES[-1] + 1
-        return positions, few & met(arrays, self.surrogate.scale, seen)
+        return positions, few & self._estimated(arrays, positions, bias)
 
     def shortfalls(self, specs: tuple[Spec, ...], rows: NDArray[np.int64]) -> FloatArray:
         """(N,) how far measured rows are from the specs, in spreads, summed; inf when missing."""
@@ -152,10 +151,12 @@ class Workshop:
         total: FloatArray = np.where(arrays.sign != 0, short, 0.0).sum(axis=1)
         return np.nan_to_num(total, nan=np.inf)
 
-    def _estimated(self, arrays: SpecArrays, positions: FloatArray) -> NDArray[np.bool_]:
-        return met(
-            arrays, self.surrogate.scale, self.surrogate.scale.inverse(self.predict(positions))
-        )
+    def _estimated(
+        self, arrays: SpecArrays, positions: FloatArray, bias: FloatArray | float = 0.0
+    ) -> NDArray[np.bool_]:
+        """Whether the surrogate, corrected by ``bias``, thinks that positions meet their specs."""
+        seen = self.surrogate.scale.inverse(self.predict(positions) + bias)
+        return met(arrays, self.surrogate.scale, seen)
 
     def bias(self, rows: NDArray[np.int64]) -> FloatArray:
         """Measured minus predicted, scaled; 0 where nothing was measured."""
@@ -221,8 +222,7 @@ class Workshop:
                 bounds=(low, high),
                 pull=0.1,
             )
-            seen = self.surrogate.scale.inverse(self.predict(tried) + bias[open_rows])
-            good = met(part, self.surrogate.scale, seen)
+            good = self._estimated(part, tried, bias[open_rows])
             answer[open_rows[good]] = tried[good]
             open_rows = open_rows[~good]
             if not len(open_rows):

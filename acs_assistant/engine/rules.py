@@ -34,15 +34,15 @@ def rules(task: Task, turns: Sequence[Turn], wording: str = "") -> Rules:
             sizes = {**kept, **sizes}
         return call_grammar(circuit, sizes)
 
-    opening = _thought(task, turns) if wording == PROMPT_VERSION else THOUGHT
+    opening = _thought(task, turns, before) if wording == PROMPT_VERSION else THOUGHT
     return Rules(opening, THOUGHT_END, rest)
 
 
-def _thought(task: Task, turns: Sequence[Turn]) -> str:
+def _thought(task: Task, turns: Sequence[Turn], before: Sizing | None) -> str:
     """GBNF of the reasoning: our sentences, where they fit what happened."""
     if not turns:
         return first_grammar(task.circuit, task.specs)
-    evaluation, before = turns[-1].evaluation, _latest(turns)
+    evaluation = turns[-1].evaluation
     if evaluation is None or evaluation.status != "ok" or before is None or len(task.corners) > 1:
         return THOUGHT
     measured = evaluation.nominal.metrics

@@ -53,11 +53,13 @@ class _Strand:
 
     def turn(self, weights: Weights) -> None:
         """Takes up the second part of the rules where the first one ends."""
-        if self.rules is not None:
-            text = weights.text(self.tokens)
-            if text.endswith(self.rules.marker):
-                self.sampler.follow(Grammar(weights, self.rules.rest(text)))
-                self.rules = None
+        if self.rules is None:
+            return
+        marker = self.rules.marker
+        if weights.text(self.tokens[-len(marker) :]).endswith(marker):
+            rest = self.rules.rest(weights.text(self.tokens))
+            self.sampler.follow(Grammar(weights, rest))
+            self.rules = None
 
     def draw(self, context: Context, row: int, ends: frozenset[int]) -> int | None:
         """Draws a token and returns it unless it ends the text."""

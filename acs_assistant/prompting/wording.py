@@ -71,13 +71,13 @@ def next_grammar(
     rules, changes, effects = [], [], []
     for i, p in enumerate(circuit.parameters):
         old = size_text(p, before[p.name])
-        for verb_, low, high in (
+        for move, low, high in (
             ("raise", before[p.name] * (1 + _STEP), p.max),
             ("lower", p.min, before[p.name] * (1 - _STEP)),
         ):
             if (values := between(low, high)) if low < high else "":
-                rules.append(f"{verb_}{i} ::= {values}")
-                changes.append(f'"{verb_} {p.name} from {old} to " {verb_}{i}')
+                rules.append(f"{move}{i} ::= {values}")
+                changes.append(f'"{move} {p.name} from {old} to " {move}{i}')
     for i, spec in enumerate(specs):
         effect, more = _effect(i, spec.metric, measured.get(spec.metric))
         effects.append(effect)

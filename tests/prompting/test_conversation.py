@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from acs_assistant.domain import Circuit, Decision, Spec, Task, Turn
 from acs_assistant.prompting import parse, render
-from acs_assistant.prompting.grammar import grammar
+from acs_assistant.prompting.grammar import THOUGHT, call_grammar
 
 
 def test_the_user_message_states_everything(task: Task) -> None:
@@ -138,4 +138,5 @@ class TestGrammar:
     def test_llama_cpp_reads_it(self, amplifier: Circuit) -> None:
         from llama_cpp import LlamaGrammar
 
-        assert LlamaGrammar.from_string(grammar(amplifier), verbose=False) is not None
+        for part in (THOUGHT, call_grammar(amplifier, {})):
+            assert LlamaGrammar.from_string(part, verbose=False) is not None
