@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from acs_assistant import paths
 from acs_assistant.atomic import write_text
+from acs_assistant.domain import SHOWN
 from acs_assistant.errors import ConfigError, nearest
 
 
@@ -43,7 +44,7 @@ class ModelSettings(_Section):
         default=2, ge=0, le=10, description="Fresh draws when a proposal repeats an earlier one."
     )
     history: int = Field(
-        default=4,
+        default=SHOWN,
         ge=0,
         description="Turns that the model is shown, the best and the latest; 0: all.",
     )

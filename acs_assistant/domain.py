@@ -19,6 +19,8 @@ Relation = Literal[">=", "<=", "=="]
 Corner = Literal["tt", "ff", "ss", "fs", "sf"]
 CORNERS: tuple[Corner, ...] = ("tt", "ff", "ss", "fs", "sf")
 Sizing = Mapping[str, float]
+SHOWN = 4
+"""Turns that the shipped model is trained with at most, and shown unless a setting says else."""
 
 
 @dataclass(frozen=True, slots=True)

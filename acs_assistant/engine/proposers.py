@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from acs_assistant.cancel import CancelToken
-from acs_assistant.domain import Proposal, Sizing, Task, Turn
+from acs_assistant.domain import SHOWN, Proposal, Sizing, Task, Turn
 from acs_assistant.engine.evaluate import rescored
 from acs_assistant.errors import InputError, ModelError
 from acs_assistant.events import TextDelta
@@ -87,7 +87,7 @@ class SamplingPolicy:
     top_p: float = 0.95
     max_tokens: int = 1024
     resamples: int = 2
-    history: int = 4
+    history: int = SHOWN
     candidates: int = 8
     groups: int = 2
 

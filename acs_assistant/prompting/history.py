@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from acs_assistant.domain import SHOWN as SHOWN
 from acs_assistant.domain import Turn
-
-SHOWN = 4
-"""Turns that the shipped model is trained with at most."""
 
 
 def select(turns: Sequence[Turn], limit: int) -> list[Turn]:

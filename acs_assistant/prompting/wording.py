@@ -33,7 +33,7 @@ def complaint(spec: Spec, value: float | None) -> str:
     """What is wrong with a spec that is not met."""
     if value is None:
         return f"{spec.metric} could not be measured"
-    word = "short of" if spec.relation == ">=" else "over"
+    word = "short of" if value < spec.target else "over"
     return f"{spec.metric} {format_value(value)} is {word} {target_text(spec)}"
 
 

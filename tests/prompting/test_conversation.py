@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acs_assistant.domain import Circuit, Decision, Spec, Task, Turn
+from acs_assistant.domain import Circuit, Decision, Relation, Spec, Task, Turn
 from acs_assistant.prompting import parse, render
 from acs_assistant.prompting.grammar import THOUGHT, call_grammar
+from acs_assistant.prompting.wording import complaint
 
 
 def test_the_user_message_states_everything(task: Task) -> None:
@@ -25,6 +26,21 @@ def test_a_spec_is_never_rounded_to_the_easier_side(task: Task) -> None:
     text = render.messages(odd)[1]["content"]
     assert "gbw >= 10.1meg" in text
     assert "power <= 298u" in text
+
+
+@pytest.mark.parametrize(
+    ("relation", "value", "said"),
+    [
+        (">=", 8e6, "gbw 8.00meg is short of 10.0meg"),
+        ("<=", 12e6, "gbw 12.0meg is over 10.0meg"),
+        ("==", 8e6, "gbw 8.00meg is short of 10.0meg"),
+        ("==", 12e6, "gbw 12.0meg is over 10.0meg"),
+    ],
+)
+def test_a_complaint_says_on_which_side_of_the_target_a_value_lies(
+    relation: Relation, value: float, said: str
+) -> None:
+    assert complaint(Spec("gbw", relation, 10e6, tolerance=1e5), value) == said
 
 
 def test_the_tool_message_states_margins_failures_and_regions(task: Task, turn: Turn) -> None:
