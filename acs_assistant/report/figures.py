@@ -11,7 +11,9 @@ import contextlib
 import io
 import math
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,25 @@ from acs_assistant.report.record import SessionRecord, evaluation_of
 from acs_assistant.report.response import Response, find_response
 from acs_assistant.units import format_quantity
 
-BLUE, ORANGE, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8A8F98", "#1B1F24"
 FORMATS = ("svg", "png", "pdf")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Colours of a figure, as #rrggbb. ``met`` is also what a figure points at."""
+
+    first: str
+    second: str
+    met: str
+    muted: str
+    ink: str
+    grid: str
+    paper: str
+
+
+PAPER = Look("#0072B2", "#D55E00", "#009E73", "#8A8F98", "#1B1F24", "#D9DCE1", "#FFFFFF")
+"""Okabe and Ito's colours on white, for print."""
+
 _STYLE = {
     "font.family": ["sans-serif"],
     "font.sans-serif": ["DejaVu Sans"],
@@ -33,13 +52,10 @@ _STYLE = {
     "axes.titlesize": 10.0,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
-    "grid.color": "#D9DCE1",
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.6,
     "legend.frameon": False,
@@ -52,16 +68,29 @@ _STYLE = {
 Figure = Any  # matplotlib.figure.Figure, whose import is late
 
 
+_ONE_AT_A_TIME = threading.RLock()  # matplotlib's settings are the process's
+
+
 @contextlib.contextmanager
-def style() -> Iterator[None]:
+def style(look: Look = PAPER) -> Iterator[None]:
     """The settings that every figure is drawn and saved with."""
     import matplotlib
 
-    with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
+    colours = {
+        "axes.edgecolor": look.ink,
+        "axes.labelcolor": look.ink,
+        "axes.facecolor": look.paper,
+        "figure.facecolor": look.paper,
+        "grid.color": look.grid,
+        "text.color": look.ink,
+        "xtick.color": look.ink,
+        "ytick.color": look.ink,
+    }
+    with _ONE_AT_A_TIME, matplotlib.rc_context(_STYLE | colours):  # type: ignore[arg-type]
         yield
 
 
-def progress(record: SessionRecord) -> Figure:
+def progress(record: SessionRecord, look: Look = PAPER) -> Figure:
     """Score of each simulation, and the best score so far."""
     scores = [evaluation_of(turn).score for turn in record.simulated]
     if not scores:
@@ -69,13 +98,14 @@ def progress(record: SessionRecord) -> Figure:
     count = np.arange(1, len(scores) + 1)
     values = np.array([score.value for score in scores])
     met = np.array([score.met for score in scores])
-    with style():
+    with style(look):
         figure, axes = _blank(5.4, 3.0)
-        axes.step(
-            count, np.maximum.accumulate(values), where="post", color=BLUE, label="best so far"
+        best = np.maximum.accumulate(values)
+        axes.step(count, best, where="post", color=look.first, label="best so far")
+        axes.plot(
+            count[~met], values[~met], "o", mfc=look.paper, mec=look.second, label="specs missed"
         )
-        axes.plot(count[~met], values[~met], "o", mfc="white", mec=ORANGE, label="specs missed")
-        axes.plot(count[met], values[met], "D", color=GREEN, label="all specs met")
+        axes.plot(count[met], values[met], "D", color=look.met, label="all specs met")
         axes.set(
             title="Best score against simulations",
             xlabel="simulations",
@@ -89,7 +119,7 @@ def progress(record: SessionRecord) -> Figure:
     return figure
 
 
-def margins(record: SessionRecord) -> Figure:
+def margins(record: SessionRecord, look: Look = PAPER) -> Figure:
     """Margin of every spec at every simulation, in percent of the target.
 
     A cell is blue with a plus sign when the spec is met, orange with a minus sign when not.
@@ -104,11 +134,12 @@ def margins(record: SessionRecord) -> Figure:
         for result in evaluation_of(turn).score.specs:
             row = specs.index((result.spec.metric, result.spec.relation))
             table[row, column] = relative_margin(result)
-    with style():
+    with style(look):
         from matplotlib.colors import LinearSegmentedColormap
 
-        colours = LinearSegmentedColormap.from_list("margin", [ORANGE, "#FBE3D3", "#FFFFFF",
-                                                               "#D3E6F3", BLUE])  # fmt: skip
+        shades = [look.second, _pale(look.second, look), look.paper, _pale(look.first, look),
+                  look.first]  # fmt: skip
+        colours = LinearSegmentedColormap.from_list("margin", shades)
         figure, axes = _blank(min(12.0, 2.2 + 0.62 * max(len(turns), 5)), 1.2 + 0.34 * len(specs))
         axes.pcolormesh(
             np.arange(len(turns) + 1) - 0.5,
@@ -117,14 +148,14 @@ def margins(record: SessionRecord) -> Figure:
             cmap=colours,
             vmin=-1,
             vmax=1,
-            edgecolors="white",
+            edgecolors=look.paper,
             linewidth=1.0,
         )
         axes.invert_yaxis()
         if len(turns) <= 16:
             for (row, column), value in np.ndenumerate(table):
                 bold = "normal" if value >= 0 else "bold"
-                ink = "white" if abs(_shade(value)) > 0.75 else INK
+                ink = look.paper if abs(_shade(value)) > 0.75 else look.ink
                 axes.text(column, row, _percent(value), ha="center", va="center", size=7.5,
                           weight=bold, color=ink)  # fmt: skip
         axes.set_xticks(_thinned(len(turns)), [str(n + 1) for n in _thinned(len(turns))])
@@ -135,8 +166,8 @@ def margins(record: SessionRecord) -> Figure:
     return figure
 
 
-def bode(record: SessionRecord) -> Figure:
-    """Gain and phase of the best turn, with GBW and phase margin marked.
+def bode(record: SessionRecord, look: Look = PAPER) -> Figure:
+    """Gain and phase of the best turn, with GBW and phase margin marked; those behind it muted.
 
     Raises:
         InputError: The record holds no frequency response.
@@ -144,24 +175,27 @@ def bode(record: SessionRecord) -> Figure:
     response = find_response(record)
     if response is None:
         raise InputError(f"session {record.id} holds no frequency response to draw.")
-    with style():
+    with style(look):
         from matplotlib.figure import Figure as Canvas
 
         figure = Canvas(figsize=(5.4, 4.0))
         upper, lower = figure.subplots(2, 1, sharex=True)
-        upper.semilogx(response.frequency, response.gain_db, color=BLUE)
-        upper.axhline(0, color=INK, linewidth=0.8)
-        lower.semilogx(response.frequency, response.phase, color=ORANGE, linestyle="--")
-        lower.axhline(-180, color=INK, linewidth=0.8)
+        for earlier in filter(None, [find_response(replace(record, waveforms=record.behind))]):
+            upper.semilogx(earlier.frequency, earlier.gain_db, color=look.muted, label="before")
+            lower.semilogx(earlier.frequency, earlier.phase, color=look.muted, linestyle="--")
+        upper.semilogx(response.frequency, response.gain_db, color=look.first)
+        upper.axhline(0, color=look.ink, linewidth=0.8)
+        lower.semilogx(response.frequency, response.phase, color=look.second, linestyle="--")
+        lower.axhline(-180, color=look.ink, linewidth=0.8)
         upper.set(title=f"Frequency response of {record.task.circuit.name}", ylabel="gain (dB)")
         lower.set(xlabel="frequency (Hz)", ylabel="phase (°)")
         lower.yaxis.set_major_locator(_ticks(45))
         engineering(lower.xaxis, response.frequency)
-        _mark_crossover(upper, lower, response)
+        _mark_crossover(upper, lower, response, look)
     return figure
 
 
-def step(record: SessionRecord) -> Figure:
+def step(record: SessionRecord, look: Look = PAPER) -> Figure:
     """Every vector of the best turn's transient, against time in microseconds.
 
     Raises:
@@ -170,12 +204,10 @@ def step(record: SessionRecord) -> Figure:
     waveform = next((w for w in record.waveforms if w.analysis == "tran" and w.x), None)
     if waveform is None:
         raise InputError(f"session {record.id} holds no transient to draw.")
-    with style():
+    with style(look):
         figure, axes = _blank(5.4, 3.0)
         time = np.array(waveform.x) * 1e6
-        lines = zip(_voltages(waveform), ("-", "--", "-.", ":"), (BLUE, ORANGE, GREEN, GREY),
-                    strict=False)  # fmt: skip
-        for name, line, colour in lines:
+        for name, (line, colour) in zip(_voltages(waveform), _lines(look), strict=False):
             values = np.real(np.array(waveform.y[name]))
             axes.plot(time, values, line, color=colour, label=name)
         axes.set(title=f"Step response, {waveform.testbench}", xlabel="time (µs)",
@@ -184,7 +216,27 @@ def step(record: SessionRecord) -> Figure:
     return figure
 
 
-def noise(record: SessionRecord) -> Figure:
+def transfer(record: SessionRecord, look: Look = PAPER) -> Figure:
+    """Every vector of the best turn's dc sweep, against what is swept.
+
+    Raises:
+        InputError: The record holds no dc sweep.
+    """
+    waveform = next((w for w in record.waveforms if w.analysis == "dc" and len(w.x) > 1), None)
+    if waveform is None:
+        raise InputError(f"session {record.id} holds no dc sweep to draw.")
+    with style(look):
+        figure, axes = _blank(5.4, 3.0)
+        for name, (line, colour) in zip(_voltages(waveform), _lines(look), strict=False):
+            axes.plot(waveform.x, np.real(np.array(waveform.y[name])), line, color=colour,
+                      label=name)  # fmt: skip
+        axes.set(title=f"Dc transfer, {waveform.testbench}", xlabel=waveform.x_name,
+                 ylabel="voltage (V)")  # fmt: skip
+        axes.legend(loc="best")
+    return figure
+
+
+def noise(record: SessionRecord, look: Look = PAPER) -> Figure:
     """Every spectral density of the best turn's noise analysis, against frequency.
 
     Raises:
@@ -193,11 +245,10 @@ def noise(record: SessionRecord) -> Figure:
     waveform = next((w for w in record.waveforms if w.analysis == "noise" and len(w.x) > 1), None)
     if waveform is None:
         raise InputError(f"session {record.id} holds no noise analysis to draw.")
-    with style():
+    with style(look):
         figure, axes = _blank(5.4, 3.0)
         frequency = np.array(waveform.x, dtype=float)
-        lines = zip(waveform.y, ("-", "--", "-.", ":"), (BLUE, ORANGE, GREEN, GREY), strict=False)
-        for name, line, colour in lines:
+        for name, (line, colour) in zip(waveform.y, _lines(look), strict=False):
             density = np.abs(np.array(waveform.y[name]))
             axes.loglog(frequency, density, line, color=colour, label=name)
             engineering(axes.yaxis, density)
@@ -208,7 +259,7 @@ def noise(record: SessionRecord) -> Figure:
     return figure
 
 
-def pareto(record: SessionRecord, x: str, y: str) -> Figure:
+def pareto(record: SessionRecord, x: str, y: str, look: Look = PAPER) -> Figure:
     """Two metrics against each other over all simulations, the undominated ones joined.
 
     Raises:
@@ -226,12 +277,12 @@ def pareto(record: SessionRecord, x: str, y: str) -> Figure:
     points = np.array([(a, b) for a, b, _met, _n in found], dtype=float)
     met = np.array([m for _a, _b, m, _n in found])
     front = undominated(points, metrics)
-    with style():
+    with style(look):
         figure, axes = _blank(5.2, 3.8)
         order = front[np.argsort(points[front, 0])]
-        axes.plot(*points[order].T, color=GREY, linewidth=1.0, label="undominated", zorder=1)
-        axes.plot(*points[~met].T, "o", mfc="white", mec=ORANGE, label="specs missed")
-        axes.plot(*points[met].T, "D", color=GREEN, label="all specs met")
+        axes.plot(*points[order].T, color=look.muted, linewidth=1, label="undominated", zorder=1)
+        axes.plot(*points[~met].T, "o", mfc=look.paper, mec=look.second, label="specs missed")
+        axes.plot(*points[met].T, "D", color=look.met, label="all specs met")
         if len(found) <= 40:
             for (a, b), (_x, _y, _met, n) in zip(points, found, strict=True):
                 axes.annotate(str(n), (a, b), (4, 4), textcoords="offset points", size=7)
@@ -244,7 +295,7 @@ def pareto(record: SessionRecord, x: str, y: str) -> Figure:
     return figure
 
 
-def tradeoff(record: SessionRecord) -> Figure:
+def tradeoff(record: SessionRecord, look: Look = PAPER) -> Figure:
     """The objective against the first spec that pulls the other way, as ``pareto`` draws it.
 
     Raises:
@@ -262,7 +313,7 @@ def tradeoff(record: SessionRecord) -> Figure:
     if not rivals:
         raise InputError(f"no spec of session {record.id} pulls against {cost.name}.")
     speeds = [name for name in rivals if circuit.metric(name).unit == "Hz"]
-    return pareto(record, cost.name, (speeds or rivals)[0])
+    return pareto(record, cost.name, (speeds or rivals)[0], look)
 
 
 def undominated(points: np.ndarray, metrics: Sequence[Metric]) -> np.ndarray:
@@ -286,8 +337,28 @@ FIGURES: dict[str, Callable[[SessionRecord], Figure]] = {
     "bode": bode,
     "step": step,
     "noise": noise,
+    "transfer": transfer,
     "tradeoff": tradeoff,
 }
+
+
+def pixels(figure: Figure, width: int, height: int, dpi: float) -> Any:
+    """The figure without its title as an array (height, width, 4) of bytes, red green blue alpha.
+
+    Args:
+        width, height: In pixels; the figure is laid out anew for them.
+        dpi: Pixels an inch, which sets the size of the words.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    with style():
+        for axes in figure.axes:
+            axes.set_title("")
+        figure.set_dpi(dpi)
+        figure.set_size_inches(width / dpi, height / dpi)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -350,26 +421,39 @@ def _shade(margin: Any) -> Any:
     return np.sign(clipped) * np.sqrt(np.abs(clipped))
 
 
+def _lines(look: Look) -> list[tuple[str, str]]:
+    """Line styles, each with a colour of its own."""
+    colours = (look.first, look.second, look.met, look.muted)
+    return list(zip(("-", "--", "-.", ":"), colours, strict=True))
+
+
+def _pale(colour: str, look: Look) -> Any:
+    """A fifth of the colour on the paper."""
+    from matplotlib.colors import to_rgb
+
+    return tuple(0.2 * np.array(to_rgb(colour)) + 0.8 * np.array(to_rgb(look.paper)))
+
+
 def _ticks(every: float) -> Any:
     from matplotlib.ticker import MultipleLocator
 
     return MultipleLocator(every)
 
 
-def _mark_crossover(upper: Any, lower: Any, response: Response) -> None:
+def _mark_crossover(upper: Any, lower: Any, response: Response, look: Look) -> None:
     """Draws GBW on the gain and the phase margin on the phase, where the gain crosses 0 dB."""
     if response.crossover is None or response.phase_margin is None:
         return
     gbw, margin = response.crossover, response.phase_margin
     for axes in (upper, lower):
-        axes.axvline(gbw, color=GREEN, linewidth=1.0, linestyle=":")
-    upper.plot([gbw], [0], "D", color=GREEN)
+        axes.axvline(gbw, color=look.met, linewidth=1.0, linestyle=":")
+    upper.plot([gbw], [0], "D", color=look.met)
     upper.annotate(f"GBW {format_quantity(gbw, 3)} Hz", (gbw, 0), (-6, -14), ha="right",
-                   textcoords="offset points", color=INK)  # fmt: skip
-    arrow = {"arrowstyle": "<->", "color": GREEN, "shrinkA": 0, "shrinkB": 0}
+                   textcoords="offset points", color=look.ink)  # fmt: skip
+    arrow = {"arrowstyle": "<->", "color": look.met, "shrinkA": 0, "shrinkB": 0}
     lower.annotate("", (gbw, margin - 180), (gbw, -180), arrowprops=arrow)
     lower.annotate(f"PM {margin:.1f}°", (gbw, -180 + margin / 2), (-6, 0), ha="right", va="center",
-                   textcoords="offset points", color=INK)  # fmt: skip
+                   textcoords="offset points", color=look.ink)  # fmt: skip
 
 
 def _voltages(waveform: Waveform) -> list[str]:

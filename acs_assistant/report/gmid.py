@@ -8,16 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from acs_assistant.report.figures import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    Figure,
-    engineering,
-    style,
-)
+from acs_assistant.report.figures import PAPER, Figure, Look, engineering, style
 from acs_assistant.units import format_quantity
 
 Array = NDArray[np.float64]
@@ -81,29 +72,34 @@ class DeviceChart:
     curves: tuple[Curve, ...]
 
 
-def gmid(chart: DeviceChart) -> Figure:
-    """Id/W, gm/gds and fT against gm/Id, with the device's operating point on each."""
+def gmid(chart: DeviceChart, look: Look = PAPER, only: str = "") -> Figure:
+    """Id/W, gm/gds and fT against gm/Id, with the device's operating point on each.
+
+    Args:
+        only: The name of one of ``AXES``, to draw it alone.
+    """
     from matplotlib.figure import Figure as Canvas
 
-    with style():
-        figure = Canvas(figsize=(5.4, 6.6))
-        panes: Any = figure.subplots(3, 1, sharex=True)
-        for axes, (name, label, unit) in zip(panes, AXES, strict=True):
-            looks = zip(chart.curves, (BLUE, GREY, ORANGE), ("-", "--", "-."), strict=False)
-            for curve, colour, line in looks:
+    with style(look):
+        drawn = [axis for axis in AXES if only in ("", axis[0])]
+        figure = Canvas(figsize=(5.4, 2.2 * len(drawn)))
+        panes: Any = figure.subplots(len(drawn), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (name, label, unit) in zip(panes, drawn, strict=True):
+            colours = (look.first, look.muted, look.second)
+            for curve, colour, line in zip(chart.curves, colours, ("-", "--", "-."), strict=False):
                 axes.semilogy(curve.gm_over_id, getattr(curve, name), line, color=colour,
                               label=f"L = {format_quantity(curve.length, 3)}m")  # fmt: skip
             engineering(axes.yaxis, getattr(chart.curves[0], name))
             axes.set_ylabel(f"{label} ({unit})" if unit else label)
             value = getattr(chart.point, name)
             if value is not None:
-                axes.plot([chart.point.gm_over_id], [value], "D", color=GREEN, zorder=3)
+                axes.plot([chart.point.gm_over_id], [value], "D", color=look.met, zorder=3)
                 axes.annotate(
                     f"{chart.device} {format_quantity(value, 3)}",
                     (chart.point.gm_over_id, value),
                     (6, 6),
                     textcoords="offset points",
-                    color=INK,
+                    color=look.ink,
                 )
         width, length = format_quantity(chart.width, 3), format_quantity(chart.length, 3)
         panes[0].set_title(

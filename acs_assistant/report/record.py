@@ -38,6 +38,7 @@ class SessionRecord:
         messages: The conversation of the current branch, as the model saw it.
         tools: The tools that the model was offered.
         waveforms: Vectors of the best turn, for plots; may be empty.
+        behind: Vectors of the turn that a Bode plot shows behind it; may be empty.
     """
 
     id: str
@@ -51,6 +52,7 @@ class SessionRecord:
     messages: tuple[Message, ...] = ()
     tools: tuple[Mapping[str, Any], ...] = ()
     waveforms: tuple[Waveform, ...] = ()
+    behind: tuple[Waveform, ...] = ()
 
     @property
     def path(self) -> tuple[Turn, ...]:

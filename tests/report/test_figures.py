@@ -105,6 +105,29 @@ def test_tradeoff_sets_the_objective_against_speed() -> None:
         figures.tradeoff(only)
 
 
+def test_transfer_draws_a_dc_sweep() -> None:
+    sweep = Waveform("dc", "dc", "v-sweep", (0.0, 0.9, 1.8), {"out": (0.0, 0.8, 1.7)})
+    record = replace(session.record(), waveforms=(sweep,))
+    assert {"v-sweep", "voltage (V)", "out"} <= set(words(figures.transfer(record)).split("\n"))
+
+
+def test_the_turn_before_lies_behind_a_bode_plot() -> None:
+    record = session.record()
+    figure = figures.bode(replace(record, behind=(session.response(gain=10.0),)))
+    behind, front = figure.axes[0].lines[:2]
+    assert behind.get_color() == figures.PAPER.muted and front.get_color() == figures.PAPER.first
+    assert behind.get_ydata()[0] == pytest.approx(20.0, abs=0.1)
+
+
+def test_pixels_have_the_size_and_the_colours_asked_for() -> None:
+    dark = figures.Look("#7aa2c9", "#d7a65f", "#86b56f", "#8a93a3", "#d4d8de", "#39424d", "#14171b")
+    shot = figures.pixels(figures.bode(session.record(), dark), 640, 320, 100.0)
+    assert shot.shape == (320, 640, 4)
+    assert shot[0, 0].tolist() == [0x14, 0x17, 0x1B, 255]
+    curve = np.all(np.abs(shot[:, :, :3].astype(int) - [0x7A, 0xA2, 0xC9]) < 4, axis=2)
+    assert curve.sum() > 100, "the gain, in the first colour"
+
+
 def test_undominated() -> None:
     higher, lower = Metric("a", "", "t", "m", better="higher"), Metric("b", "", "t", "m")
     points = np.array([[1.0, 1.0], [2.0, 1.0], [2.0, 2.0], [3.0, 5.0], [1.0, 0.5]])
