@@ -9,7 +9,7 @@ from acs_assistant.llm.port import Rules
 from acs_assistant.prompting.grammar import THOUGHT, THOUGHT_END, call_grammar
 from acs_assistant.prompting.parse import decided_sizes
 from acs_assistant.prompting.render import PROMPT_VERSION, size_text
-from acs_assistant.prompting.wording import first_grammar, next_grammar
+from acs_assistant.prompting.wording import demand, first_grammar, next_grammar
 from acs_assistant.scoring import shortfall
 
 
@@ -40,16 +40,19 @@ def rules(task: Task, turns: Sequence[Turn], wording: str = "") -> Rules:
 
 def _thought(task: Task, turns: Sequence[Turn], before: Sizing | None) -> str:
     """GBNF of the reasoning: our sentences, where they fit what happened."""
-    if not turns:
+    asked = demand(turns[-1]) if turns else ""
+    simulated = [turn.evaluation for turn in turns if turn.evaluation is not None]
+    if not simulated and not asked:
         return first_grammar(task.circuit, task.specs)
-    evaluation = turns[-1].evaluation
-    if evaluation is None or evaluation.status != "ok" or before is None or len(task.corners) > 1:
+    if before is None or len(task.corners) > 1:
         return THOUGHT
-    measured = evaluation.nominal.metrics
+    if not simulated:
+        return next_grammar(task.circuit, task.specs, (), before, {}, asked)
+    if simulated[-1].status != "ok":
+        return THOUGHT
+    measured = simulated[-1].nominal.metrics
     short = [s for s in task.specs if shortfall(s, measured.get(s.metric)) > 0]
-    if not short:
-        return THOUGHT
-    return next_grammar(task.circuit, task.specs, short, before, measured)
+    return next_grammar(task.circuit, task.specs, short, before, measured, asked)
 
 
 def _latest(turns: Sequence[Turn]) -> Sizing | None:

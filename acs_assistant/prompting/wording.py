@@ -8,15 +8,17 @@ which sizes to take or to change, and what to expect of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
-from acs_assistant.domain import Circuit, Sizing, Spec
+from acs_assistant.domain import Circuit, Sizing, Spec, Turn
 from acs_assistant.prompting.numbers import format_value
 from acs_assistant.prompting.ranges import between
 from acs_assistant.prompting.render import size_text, target_text
 
 FIRST_WORDS = "Nothing is measured yet. "
 _MOST_CHANGES = 6
+_LONGEST_DEMAND = 160
 _STEP = 0.003
 _SMALLEST, _LARGEST = 1e-14, 9.9e9
 _ANY = 'number ::= "-"? [0-9]{1,3} ("." [0-9]{1,2})? ([fpnumkg] | "meg")?'
@@ -35,6 +37,13 @@ def complaint(spec: Spec, value: float | None) -> str:
         return f"{spec.metric} could not be measured"
     word = "short of" if value < spec.target else "over"
     return f"{spec.metric} {format_value(value)} is {word} {target_text(spec)}"
+
+
+def demand(turn: Turn) -> str:
+    """The reason of a rejection as a clause; "" when there is none."""
+    if turn.decision is None or turn.decision.kind != "rejected":
+        return ""
+    return re.sub(r"[\s<>]+", " ", turn.decision.reason).strip(" .")[:_LONGEST_DEMAND]
 
 
 def first_grammar(circuit: Circuit, specs: Sequence[Spec]) -> str:
@@ -57,17 +66,24 @@ def next_grammar(
     short: Sequence[Spec],
     before: Sizing,
     measured: Mapping[str, float],
+    asked: str = "",
 ) -> str:
-    """GBNF of a thought about a measured miss.
+    """GBNF of a thought about what was measured, or about a rejection.
 
     Args:
-        short: The specs that are not met, at least one.
-        before: The sizing that was measured.
-        measured: What it gave.
+        short: The specs that are not met.
+        before: The sizing that was measured, or else rejected.
+        measured: What it gave; empty when nothing was simulated.
+        asked: What the engineer's rejection demands (``demand``).
     """
-    complaints = joined([complaint(s, measured.get(s.metric)) for s in short])
-    subject = joined([s.metric for s in short])
-    verb = "follows" if len(short) == 1 else "follow"
+    opening = [_quoted(f"<think>\n{f'The engineer wants {asked}. ' if asked else ''}")]
+    if short:
+        complaints = joined([complaint(s, measured.get(s.metric)) for s in short])
+        subject = joined([s.metric for s in short])
+        verb = "follows" if len(short) == 1 else "follow"
+        opening += [f'"At best {complaints}. {subject} {verb} " names " most. "']
+    elif measured:
+        opening += ['"Every spec is met. "']
     rules, changes, effects = [], [], []
     for i, p in enumerate(circuit.parameters):
         old = size_text(p, before[p.name])
@@ -83,7 +99,7 @@ def next_grammar(
         effects.append(effect)
         rules += more
     root = (
-        rf'root ::= "<think>\nAt best {complaints}. {subject} {verb} " names " most. So " changes'
+        rf'root ::= {" ".join(opening)} "So " changes'
         rf' ". Expect " {_list(effects)} ".\n</think>\n"'
     )
     some = f"changes ::= {_some('change', _MOST_CHANGES)}"
@@ -102,6 +118,12 @@ def _effect(index: int, metric: str, old: float | None) -> tuple[str, list[str]]
     down = between(_SMALLEST, old * (1 - _STEP))
     moves = f'"{metric} to " ("rise to " up{index} | "fall to " down{index})'
     return f"({stay} | {moves})", [f"up{index} ::= {up}", f"down{index} ::= {down}"]
+
+
+def _quoted(text: str) -> str:
+    """A GBNF literal."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
 
 
 def _names(circuit: Circuit, specs: Sequence[Spec]) -> list[str]:

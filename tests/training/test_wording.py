@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acs_assistant.domain import Circuit, Spec
+from acs_assistant.domain import Circuit, Decision, Proposal, Spec, Turn
 from acs_assistant.library import load_circuit
 from acs_assistant.llm.decoding import Grammar, Sampler
 from acs_assistant.llm.native import Weights
 from acs_assistant.llm.port import Sampling
-from acs_assistant.prompting.wording import first_grammar, next_grammar
+from acs_assistant.prompting.wording import demand, first_grammar, next_grammar
 from acs_assistant.training.reasoning import first_thought, next_thought
 
 GGUF = Path(__file__).parents[2] / "models" / "acs-small.gguf"
@@ -80,3 +80,40 @@ def test_a_later_thought_is_held_to_the_record(weights: Weights, circuit: Circui
     ):
         assert true in thought
         assert not admits(weights, grammar, thought.replace(true, false)), false
+
+
+def test_after_the_specs_are_met_nothing_false_is_said_of_them(
+    weights: Weights, circuit: Circuit
+) -> None:
+    influence = np.ones((len(circuit.metrics), len(circuit.parameters)))
+    before = sizing(circuit, 0.5)
+    after = {**before, "w_in": 2 * before["w_in"]}
+    measured = {**MEASURED, "gbw": 11e6}
+    thought = next_thought(circuit, SPECS, before, measured, after, EXPECTED, influence)
+    grammar = next_grammar(circuit, SPECS, [], before, measured)
+    assert thought.startswith("Every spec is met. So raise w_in")
+    assert admits(weights, grammar, thought)
+    false = "At best gbw 9.00meg is short of 10.0meg. gbw follows w_in most."
+    assert not admits(weights, grammar, thought.replace("Every spec is met.", false))
+
+
+@pytest.mark.parametrize("measured", [{}, MEASURED])
+def test_a_rejection_is_told_as_it_was_said(
+    weights: Weights, circuit: Circuit, measured: dict[str, float]
+) -> None:
+    influence = np.ones((len(circuit.metrics), len(circuit.parameters)))
+    before = sizing(circuit, 0.5)
+    after = {**before, "w_in": 2 * before["w_in"]}
+    asked = demand(rejected('w_in  "wider" than 20u\n\\.'))
+    assert asked == 'w_in "wider" than 20u \\'
+    short = [SPECS[1]] if measured else []
+    expected = {**EXPECTED, "offset": 2e-3}
+    thought = next_thought(circuit, SPECS, before, measured, after, expected, influence, asked)
+    grammar = next_grammar(circuit, SPECS, short, before, measured, asked)
+    assert thought.startswith(f"The engineer wants {asked}. ")
+    assert admits(weights, grammar, thought)
+    assert not admits(weights, grammar, thought.replace("wider", "narrower"))
+
+
+def rejected(reason: str) -> Turn:
+    return Turn(1, None, 1, Proposal({}, "model"), Decision("rejected", {}, reason, "engineer"))
