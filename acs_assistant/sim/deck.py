@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from acs_assistant.domain import Circuit, Metric
 from acs_assistant.errors import CircuitError, UnitError
 from acs_assistant.sim.expressions import ExpressionError, compile_expression, namespace
 from acs_assistant.sim.flatten import CellLibrary, DeckError, Draws, FlatDevice, Flattener
+from acs_assistant.sim.formulas import read_formula
 from acs_assistant.sim.measures import check, find_measure
 from acs_assistant.sim.safety import check_lines, check_text, inside
 from acs_assistant.sim.spice import Line, Netlist, logical_lines, parse, split_words
@@ -20,6 +21,12 @@ from acs_assistant.units import parse_quantity
 _ANALYSES = ("op", "dc", "ac", "tran", "noise", "tf", "pz")
 _MAX_POINTS = 2_000_000
 _NETLIST_NAMES = ("netlist.spice",)
+FORMULA = re.compile(r"\bparam\s*=\s*")
+"""Where the formula of a ``.meas`` line begins that has one."""
+_WITHOUT_EFFECT = frozenset(
+    {"meas", "measure", "let", "temp", "save", "print", "plot", "width", "title"}
+)
+_PARAMETER = re.compile(r"(?:v|i|vm|vp|vr|vi|vdb)\([^()]*\)|(?<![\w.@#\[])([a-z_]\w*)(?![\w.#(])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +143,16 @@ def file_card(line: Line) -> tuple[str, str] | None:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """One analysis to run: the command, and the ``.meas`` lines that follow it."""
+    """One analysis to run: the command, and the ``.meas`` and ``*.let`` lines that follow it.
+
+    Attributes:
+        op: Lines that follow the operating point which an ac analysis leaves.
+    """
 
     kind: str
     command: str
     meas: tuple[tuple[str, str], ...] = ()
+    op: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(slots=True)
@@ -236,6 +248,8 @@ class Testbench:
         analyses = self._analyses(values, everything, devices)
         keep_op = _merges(analyses)
         if keep_op:
+            own = next(a.meas for a in analyses if a.kind == "op")
+            analyses = [replace(a, op=own) if a.kind == "ac" else a for a in analyses]
             analyses = [a for a in analyses if a.kind != "op"]
         lines = [f"* {self.source.name}", f".temp {temperature!r}"]
         if library.scale != 1.0:
@@ -271,7 +285,7 @@ class Testbench:
         meas = [
             line
             for line in self._dots
-            if _kind(line) in ("meas", "measure") and len(line.text.split()) > 3
+            if _kind(line) in ("meas", "measure", "let") and len(line.text.split()) > 3
         ]
         for line in self._cards:
             kind = _kind(line)
@@ -298,7 +312,7 @@ class Testbench:
                 if kind.startswith("opt") and any(w.startswith("scale") for w in words):
                     continue
                 kept.append(" ".join(_evaluated(words, values, line)))
-            elif kind not in ("meas", "measure", "temp", "save", "print", "plot", "width", "title"):
+            elif kind not in _WITHOUT_EFFECT:
                 raise DeckError(f"{line.file}:{line.number}: '.{kind}' is not supported")
         return kept
 
@@ -308,11 +322,21 @@ def _kind(line: Line) -> str:
 
 
 def _meas(line: Line, values: Mapping[str, float]) -> tuple[str, str]:
-    """Name and command of a ``.meas`` line; a formula (``param=``) is left for later."""
+    """Name and command of a ``.meas`` or ``*.let`` line; a ``param=`` formula is left as it is."""
+    if _kind(line) == "let":
+        _, name, expression = read_formula(line)
+        return name, f"let {name} = {_with_numbers(expression, values)}"
     words = line.text.split()
-    if "param" in line.text:
+    if FORMULA.search(line.text):
         return words[2], " ".join(words).removeprefix(".")
     return words[2], "meas " + " ".join(_evaluated(split_words(line.text)[1:], values, line))
+
+
+def _with_numbers(expression: str, values: Mapping[str, float]) -> str:
+    """Parameters become numbers; what stands in brackets names nodes and stays."""
+    return _PARAMETER.sub(
+        lambda match: repr(values[match[1]]) if match[1] in values else match[0], expression
+    )
 
 
 def _merges(analyses: Sequence[Analysis]) -> bool:

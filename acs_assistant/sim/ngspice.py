@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes.util
 import logging
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -171,6 +172,13 @@ class NgSpice:
         info = self._api.ngGet_Vec_Info(name.encode())
         if info == self._ffi.NULL or info.v_length <= 0 or info.v_realdata == self._ffi.NULL:
             return float("nan")
+        return float(info.v_realdata[0])
+
+    def figure(self, name: str) -> float:
+        """A vector of one real number, NaN when it is none."""
+        info = self._api.ngGet_Vec_Info(name.encode())
+        if info == self._ffi.NULL or info.v_length != 1 or info.v_realdata == self._ffi.NULL:
+            return math.nan
         return float(info.v_realdata[0])
 
     def plot(self, name: str) -> Plot:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from acs_assistant.errors import UnsafeNetlistError
+from acs_assistant.sim.formulas import read_formula
 from acs_assistant.sim.spice import Line
 
 _COMMANDS = frozenset(
@@ -49,7 +50,9 @@ def check_lines(lines: list[Line]) -> None:
         first = words[0].lower()
         if first in _REFUSED_CARDS:
             raise _refusal(line, first, "Remove it: only analyses and .meas lines are run.")
-        if first.startswith(".") and first.partition("(")[0] not in _ALLOWED_CARDS:
+        if first == ".let":
+            read_formula(line)
+        elif first.startswith(".") and first.partition("(")[0] not in _ALLOWED_CARDS:
             raise _refusal(line, first, "It is not a card that the simulator runs.")
         if first == "a" or (first[0] == "a" and not first.startswith(".")):
             raise _refusal(line, first, "Code models (A elements) can open files.")
@@ -59,6 +62,10 @@ def check_lines(lines: list[Line]) -> None:
             raise _refusal(line, "file=", "Models that read files are not allowed.")
         if first.startswith(".option") and _OPTIONS.search(line.text.lower()):
             raise _refusal(line, ".option", "This option can read or write files.")
+        if first in (".meas", ".measure"):
+            word = _REDIRECTION.search(re.split(r"\bparam\s*=", line.text)[0])
+            if word:
+                raise _refusal(line, word[0], "A measurement is a command, which could write files.")
         if "`" in line.text:
             raise _refusal(line, "`", "Back quotes run commands in a shell.")
         if first[0] in "vib" and _FILE_SOURCE.search(line.text):
@@ -66,6 +73,7 @@ def check_lines(lines: list[Line]) -> None:
 
 
 _OPTIONS = re.compile(r"\b(opts|acct_file|rawfile|post|savecurrents_file|seed_file)\b")
+_REDIRECTION = re.compile(r"[<>|&$;!]")
 _FILE_SOURCE = re.compile(r"\b(?:pwlfile|file)\s*=|\bpwl\s*\(?\s*file\b")
 
 

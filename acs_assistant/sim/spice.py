@@ -80,7 +80,7 @@ class Netlist:
 
 
 def logical_lines(text: str, file: str, *, title: bool = False) -> list[Line]:
-    """Joins continuations and drops comments.
+    """Joins continuations and drops comments, but for ``*.let`` cards (see ``sim.formulas``).
 
     Args:
         title: The first line is a title, as in a file that ngspice runs.
@@ -90,6 +90,8 @@ def logical_lines(text: str, file: str, *, title: bool = False) -> list[Line]:
         if number == 1 and title:
             continue
         stripped = raw.strip()
+        if stripped[:6].lower() == "*.let ":
+            stripped = stripped[1:]
         if not stripped or stripped[0] in "*#":
             continue
         stripped = _without_comment(stripped)

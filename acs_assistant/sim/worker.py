@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 import threading
 import time
@@ -21,7 +22,7 @@ import numpy as np
 from acs_assistant.domain import Metric, OperatingPoint
 from acs_assistant.errors import AcsError
 from acs_assistant.sim.cells import Cell
-from acs_assistant.sim.deck import BenchSource, Deck, Testbench
+from acs_assistant.sim.deck import FORMULA, BenchSource, Deck, Testbench
 from acs_assistant.sim.expressions import ExpressionError, compile_expression, namespace
 from acs_assistant.sim.flatten import CellLibrary, DeckError, Draws
 from acs_assistant.sim.meas import measure_sweep
@@ -33,6 +34,7 @@ from acs_assistant.sim.vectors import MeasureError, Plot, Run
 
 _OFF_CURRENT = 1e-10
 _LAST_BIN_WINS = 42
+_LEVEL = re.compile(r"(?<==)([a-z_]\w*)(?=\s|$)")
 _OP_VALUES = ("id", "gm", "gds", "vgs", "vds", "vth", "vdsat")
 
 
@@ -167,24 +169,44 @@ class Worker:
             if deck.devices and not devices and any(plot.kind == "op" for plot in found):
                 devices = tuple(self._device(label, d.path, d.kind) for label, d in deck.devices)
             for label, command in analysis.meas:
-                own = measure_sweep(command, found[0]) if analysis.kind == "dc" else None
-                value = self._meas(label, command, values, meas) if own is None else own
-                if math.isfinite(value):
-                    meas[label] = value
+                self._meas(label, command, found[0], values, meas)
+            before = next((plot for plot in found if plot.kind == "op"), None)
+            if analysis.op and before is not None:
+                ngspice.command(f"setplot {before.name}")
+                for label, command in analysis.op:
+                    self._meas(label, command, before, values, meas)
         return Run(name, tuple(plots), meas, devices, deck.area)
 
     def _meas(
-        self, label: str, command: str, values: Mapping[str, float], known: Mapping[str, float]
-    ) -> float:
-        _, equals, formula = command.partition("param")
-        if equals and "=" in formula:
+        self,
+        label: str,
+        command: str,
+        plot: Plot,
+        values: Mapping[str, float],
+        known: dict[str, float],
+    ) -> None:
+        """Adds to ``known`` what one ``.meas`` or ``*.let`` line gives, if it is finite."""
+        value = measure_sweep(command, plot) if plot.kind == "dc" else None
+        formula = FORMULA.split(command, maxsplit=1)
+        if value is not None:
+            pass
+        elif command.startswith("let "):
+            self.ngspice.command(command)
+            value = self.ngspice.figure(label)
+        elif len(formula) == 2:
             try:
-                expression = compile_expression(formula.partition("=")[2].strip())
-                return expression({}, namespace({**values, **known}))
+                value = compile_expression(formula[1].strip())({}, namespace({**values, **known}))
             except ExpressionError:
-                return math.nan
-        self.ngspice.command(command)
-        return self.ngspice.value(label)
+                return
+            if label not in plot.vectors:
+                self.ngspice.command(f"let {label} = {value!r}")
+        else:
+            # ngspice reads past the end of a figure that stands for a level or a place.
+            numbers = {name: repr(figure) for name, figure in known.items()}
+            self.ngspice.command(_LEVEL.sub(lambda m: numbers.get(m[1], m[1]), command))
+            value = self.ngspice.value(label)
+        if math.isfinite(value):
+            known[label] = value
 
     def _device(self, label: str, path: str, kind: str) -> OperatingPoint:
         values = [abs(self.ngspice.value(f"@{path}[{name}]")) for name in _OP_VALUES]

@@ -282,3 +282,75 @@ def test_a_folder_that_holds_something_is_left_alone(files: Path) -> None:
     with pytest.raises(InputError, match="holds something"):
         take(files)
     assert (files / "out" / "mine.txt").read_text() == "mine"
+
+
+def test_a_loop_that_is_closed_at_dc_and_driven_through_a_capacitor_keeps_its_operating_point(
+    files: Path,
+) -> None:
+    driven = BENCH.replace("Vp inp 0 dc 'vcm' ac 1", "Vp inp 0 'vcm'\nVsig sig 0 dc 'vcm' ac 1")
+    bench = driven.replace("Cfb inn 0 1G", "Cfb inn sig 1G")
+    simulator = make_simulator(workers=1)
+    try:
+        plain = take(files, simulator=simulator).circuit.reference_metrics
+        (files / "out").rename(files / "plain")
+        write(files, benches__TB_ac_dot_cir=bench)
+        made = take(files, simulator=simulator)
+    finally:
+        simulator.close()
+    assert "lfb and cfb are a low-pass" in "\n".join(made.changed)
+    for name in ("dc_gain", "gbw"):
+        assert made.circuit.reference_metrics[name] == pytest.approx(plain[name], rel=1e-2)
+
+
+def test_vectors_of_a_control_block_and_phases_in_degrees_are_measured(files: Path) -> None:
+    commands = """op
+let p_supply = -i(v1)*1.8
+let i_total = p_supply/1.8
+ac dec 10 10 1G
+let gain_db = db(v(out)/v(inp))
+let phase_deg = 180/pi*cph(v(out))
+let low = gain_db[0] - 3
+meas ac ugf when gain_db=0
+meas ac ugf_phase find phase_deg when gain_db=0
+meas ac f_3db when gain_db=low
+set units=degrees
+meas ac vp_deg find vp(out) when vdb(out)=0
+print ugf_phase
+quit
+"""
+    text = re.sub(r"op\nac dec 10 10 1G\n.*?(?=\.endc)", commands, BENCH, flags=re.DOTALL)
+    write(files, benches__TB_ac_dot_cir=text)
+    simulator = make_simulator(workers=1)
+    try:
+        made = take(files, simulator=simulator)
+        checked = check_circuit(load_circuit(str(files / "out")), simulator)
+    finally:
+        simulator.close()
+    measured = made.circuit.reference_metrics
+    assert checked.problems == ()
+    assert measured["p_supply"] == pytest.approx(1.8 * measured["i_total"], rel=1e-4) != 0
+    assert measured["ugf"] == pytest.approx(measured["gbw"], rel=1e-4)
+    assert abs(measured["ugf_phase"]) > 20
+    assert abs(measured["vp_deg"]) == pytest.approx(abs(measured["ugf_phase"]), rel=1e-3)
+    assert 0 < measured["f_3db"] < measured["ugf"]
+    assert "gain_db" not in measured and "phase_deg" not in measured
+
+
+def test_a_second_sweep_of_a_kind_is_a_testbench_with_its_own_measurements(files: Path) -> None:
+    commands = """dc temp -40 120 40
+meas dc at_0 find v(out) at=0
+dc v1 1.6 2 0.1
+meas dc line find v(out) at=1.8
+alter @vp[acmag] = 2
+ac dec 10 10 1G
+meas ac doubled find vdb(out) at=10
+reset
+ac dec 10 10 1G
+meas ac again find vdb(out) at=10
+"""
+    write(files, benches__TB_ac_dot_cir=BENCH.replace("op\nac dec 10 10 1G\n", commands))
+    where = {metric.name: metric.testbench for metric in take(files).circuit.metrics}
+    assert where["at_0"] == "ac" and where["line"] == "ac_2"
+    assert where["doubled"] == "ac_3" and where["again"] == "ac_4"
+    assert "ac 2" in (files / "out" / "tb_ac_3.spice").read_text()
+    assert "ac 1" in (files / "out" / "tb_ac_4.spice").read_text()

@@ -219,6 +219,10 @@ HOSTILE = {
     "back quotes": "R1 in out `id`",
     "osdi": ".pre_osdi evil.osdi",
     "unknown card": ".exec id",
+    "measurement into a file": ".meas tran x max v(out) > /tmp/owned",
+    "formula into a file": "*.let tran x = v(out) > /tmp/owned",
+    "command in a formula": "*.LET tran x = shell(id)",
+    "variable in a formula": "*.let tran x = v(out)\n+ $home",
 }
 
 

@@ -120,7 +120,7 @@ def read_benches(source: Source, made: Netlist, report: Report) -> list[Bench]:
         if name not in made.parameters
     }
     return [
-        _bench(source, section, made, dict(fixed), report, number)
+        _bench(source, section, made, {**fixed, **section.parameters}, report, number)
         for number, section in enumerate(sections, start=1)
     ]
 
@@ -150,16 +150,30 @@ def _bench(
     )
 
 
-def _altered(line: Line, values: Mapping[str, str]) -> Line:
-    """The card with the value that an ``alter`` command gave it."""
+def _altered(line: Line, values: Mapping[tuple[str, str], str]) -> Line:
+    """The card with the values that ``alter`` commands gave it."""
     words = split_words(line.text)
-    value = values.get(words[0])
-    if value is None:
-        return line
+    for (device, field), value in values.items():
+        if device == words[0]:
+            words = _with_ac(words, value) if field == "ac" else _with_value(words, value)
+    text = " ".join(words)
+    return line if text == line.text else Line(text, line.file, line.number)
+
+
+def _with_value(words: list[str], value: str) -> list[str]:
     place = next((i for i, w in enumerate(words) if i >= 3 and w not in ("dc", "ac")), None)
-    key = words[place].partition("=")[0] + "=" if place and "=" in words[place] else ""
-    changed = words if place is None else [*words[:place], f"{key}{value}", *words[place + 1 :]]
-    return Line(" ".join(changed), line.file, line.number)
+    if place is None or words[place - 1] == "ac":
+        return [*words[:3], value, *words[3:]]
+    key = words[place].partition("=")[0] + "=" if "=" in words[place] else ""
+    return [*words[:place], f"{key}{value}", *words[place + 1 :]]
+
+
+def _with_ac(words: list[str], value: str) -> list[str]:
+    place = next((i for i, w in enumerate(words) if i >= 3 and w.partition("=")[0] == "ac"), None)
+    if place is None:
+        return [*words, "ac", value]
+    after = place + 1 if "=" in words[place] else place + 2
+    return [*words[:place], "ac", value, *words[after:]]
 
 
 def _bench_name(stem: str) -> str:
@@ -250,7 +264,10 @@ def _text(
     for line in (*source.other, *section.analyses):
         lines.append(replace_in_line(line.text, written_out, known))
     for line in section.measures:
-        lines.append(replace_in_line(line.text, written_out, fixed))
+        if line.text.startswith(".let "):
+            lines.append(f"*{line.text}")
+        else:
+            lines.append(replace_in_line(line.text, written_out, fixed))
     return "\n".join([*lines, ".end"]) + "\n"
 
 

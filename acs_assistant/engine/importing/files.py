@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from acs_assistant.engine.importing.commands import ANALYSES, MEASURES, Commands
 from acs_assistant.engine.importing.expressions import value_of
 from acs_assistant.errors import CircuitError, InputError
 from acs_assistant.sim.functions import Function, read_function, write_out
@@ -20,19 +21,11 @@ from acs_assistant.sim.spice import (
     split_words,
 )
 
-ANALYSES = frozenset({"op", "dc", "ac", "tran", "noise", "tf"})
-_MEASURES = frozenset({".meas", ".measure", "meas", "measure"})
 _SWITCH = re.compile(r"^(mc_(mm|pr)_switch|mc_switch|process_switch|mismatch_switch)$")
 _PDK_FILE = re.compile(
     r"sky130|libs\.tech|libs\.ref|[/\\](corners?|models?|mosfet_model)[/\\]|\.l$", re.IGNORECASE
 )
 _CORNER = re.compile(r"(?:^|[/\\_.])(tt|ff|ss|fs|sf)(?=$|[/\\_.])", re.IGNORECASE)
-_QUIET = frozenset({"run", "set", "unset", "destroy", "save", "option", "options"})
-_LOOPS = frozenset({"while", "foreach", "repeat", "dowhile", "if"})
-_CHANGES = frozenset({"alter", "altermod", "alterparam", "reset"})
-_ALTER = re.compile(
-    r"alter\s+(?P<device>[\w.]+)(?:\s+(?:dc|ac)?\s*=?\s*|\s*=\s*)(?P<value>[^\s=\[\]]+)$"
-)
 _SHOWN = frozenset({".save", ".print", ".plot", ".probe", ".four", ".width", ".title", ".end"})
 
 
@@ -61,15 +54,20 @@ class Subcircuit:
 
 @dataclass(slots=True)
 class Section:
-    """Analyses and measurements between two ``alter`` commands.
+    """Analyses and measurements of one state of the circuit; of each kind of analysis one.
 
     Attributes:
-        values: Value of each altered element, by name.
+        values: Value of each altered element, by its name and "" or "ac".
+        parameters: Value of each parameter that ``alterparam`` changed.
+        measures: ``.meas`` cards, and ``.let`` cards for formulas of vectors.
+        shown: What was plotted, printed or written after which kind of analysis.
     """
 
-    values: dict[str, str] = field(default_factory=dict)
+    values: dict[tuple[str, str], str] = field(default_factory=dict)
+    parameters: dict[str, str] = field(default_factory=dict)
     analyses: list[Line] = field(default_factory=list)
     measures: list[Line] = field(default_factory=list)
+    shown: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -111,7 +109,7 @@ def read_source(path: Path, report: Report, given: Mapping[str, Path], *, title:
     lines = _expand(path, source, report, given, title, frozenset())
     inside: Subcircuit | None = None
     control = False
-    commands = _Commands(source, report)
+    commands = Commands(source, report)
     branches = _Branches(source, report)
     for line in _without_functions(list(lines), report):
         first, _, rest = line.text.partition(" ")
@@ -216,70 +214,12 @@ def _top(line: Line, first: str, rest: str, source: Source, report: Report) -> N
         source.temperature = rest.strip()
     elif first.removeprefix(".") in ANALYSES:
         source.sections[0].analyses.append(line)
-    elif first in _MEASURES:
+    elif first in MEASURES:
         source.sections[0].measures.append(line)
     elif first in (".ic", ".nodeset", ".option", ".options", ".global"):
         source.other.append(line)
     elif first not in _SHOWN:
         report.drop(line, "this card is not supported")
-
-
-class _Commands:
-    """A ``.control`` block: analyses and measurements become cards, ``alter`` a new section."""
-
-    def __init__(self, source: Source, report: Report) -> None:
-        self._source = source
-        self._report = report
-        self._depth = 0
-        self._lost = False
-
-    def take(self, line: Line) -> None:
-        section = self._source.sections[-1]
-        first = line.text.split(None, 1)[0]
-        if first in _LOOPS or (self._depth and first == "end"):
-            self._depth += 1 if first in _LOOPS else -1
-            self._report.drop(line, "loops are not supported")
-        elif self._depth:
-            self._report.drop(line, "inside a loop")
-        elif first in _CHANGES:
-            self._change(line)
-        elif self._lost and first in ANALYSES | _MEASURES:
-            self._report.drop(line, "after a change of the circuit that cannot be imported")
-        elif first in ANALYSES:
-            section.analyses.append(Line(f".{line.text}", line.file, line.number))
-            self._report.changed.append(f"{line.file}:{line.number}: '{line.text}' is a card now")
-        elif first in _MEASURES:
-            section.measures.append(Line(f".{line.text.lstrip('.')}", line.file, line.number))
-        elif first == "let" and section.measures:
-            self._formula(line, section)
-        elif first not in _QUIET:
-            self._report.drop(line, "a command, not part of the circuit")
-
-    def _change(self, line: Line) -> None:
-        match = _ALTER.match(line.text)
-        cards = {card.text.split(None, 1)[0] for card in self._source.cards}
-        if match is None or match["device"] not in cards:
-            self._lost = self._lost or not line.text.startswith("reset")
-            self._report.drop(line, "this change of the circuit is not supported")
-            return
-        section = self._source.sections[-1]
-        if section.analyses:
-            section = Section(dict(section.values))
-            self._source.sections.append(section)
-        section.values[match["device"]] = match["value"]
-        self._report.changed.append(f"{line.file}:{line.number}: '{line.text}' is a testbench now")
-
-    def _formula(self, line: Line, section: Section) -> None:
-        """``let x = formula`` of measured figures is a ``.meas`` with that formula."""
-        name, equals, formula = line.text.removeprefix("let").partition("=")
-        measured = {card.text.split()[2] for card in section.measures}
-        read = set(re.findall(r"(?<![\w.])[a-z_]\w*", formula))
-        if equals and read and read <= measured:
-            kind = section.measures[-1].text.split()[1]
-            text = f".meas {kind} {name.strip()} param='{formula.strip()}'"
-            section.measures.append(Line(text, line.file, line.number))
-        else:
-            self._report.drop(line, "a formula of something that is not measured")
 
 
 def _open(line: Line) -> Subcircuit:

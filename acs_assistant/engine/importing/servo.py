@@ -16,6 +16,7 @@ from acs_assistant.sim.spice import Line, Scope, logical_lines, parse, split_wor
 
 _LEAST_INDUCTANCE = 1e3  # henries; what is smaller is part of the circuit
 _LEAST_CAPACITANCE = 1.0  # farads
+_GROUNDS = ("0", "gnd")
 _GATE = 2  # place of the gate in a transistor's line
 
 
@@ -62,7 +63,7 @@ def _shared_node(inductor: Line, capacitor: Line, fixed: Mapping[str, str]) -> s
     if len(first) != 4 or len(second) != 4:
         return ""
     sizes = [value_of(words[3].partition("=")[2] or words[3], fixed) for words in (first, second)]
-    shared = set(first[1:3]) & set(second[1:3]) - {"0", "gnd"}
+    shared = set(first[1:3]) & set(second[1:3]) - set(_GROUNDS)
     if len(shared) != 1 or sizes[0] is None or sizes[1] is None:
         return ""
     huge = sizes[0] >= _LEAST_INDUCTANCE and sizes[1] >= _LEAST_CAPACITANCE
@@ -107,16 +108,29 @@ def _find(scope: Scope | None, name: str) -> Scope | None:
 
 
 def _low_pass(inductor: Line, capacitor: Line, node: str) -> list[Line]:
+    """What stands for the pair: the slow part of the inductor's other end plus, when the capacitor
+    does not lead to ground, the fast part of its other end."""
+
     def other(card: Line) -> str:
         ends = split_words(card.text)[1:3]
         return ends[1] if ends[0] == node else ends[0]
 
     name = inductor.text.split()[0]
-    copy, slow = f"{node}_{name}_copy", f"{node}_{name}"
-    texts = (
-        f"eb{name} {copy} 0 {other(inductor)} 0 1",
+    slow, signal = f"{node}_{name}", other(capacitor)
+    texts = _filter(name, other(inductor), slow)
+    if signal not in _GROUNDS:
+        second, steady = f"{name}b", f"{slow}_dc"
+        texts += _filter(second, signal, steady)
+        texts.append(f"e{second} {slow}_ac 0 {signal} {steady} 1")
+        signal = f"{slow}_ac"
+    texts.append(f"e{name} {node} {signal} {slow} 0 1")
+    return [Line(text, inductor.file, inductor.number) for text in texts]
+
+
+def _filter(name: str, node: str, slow: str) -> list[str]:
+    copy = f"{slow}_copy"
+    return [
+        f"eb{name} {copy} 0 {node} 0 1",
         f"r{name} {copy} {slow} 1meg",
         f"c{name} {slow} 0 1meg",
-        f"e{name} {node} {other(capacitor)} {slow} 0 1",
-    )
-    return [Line(text, inductor.file, inductor.number) for text in texts]
+    ]
