@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from acs_assistant.cancel import CancelToken
 from acs_assistant.domain import Turn
+from acs_assistant.engine.account import account
 from acs_assistant.errors import InputError
 from acs_assistant.events import Answered, TextDelta
 from acs_assistant.llm.port import Sampling
@@ -30,7 +31,8 @@ def ask(
 
     The model is given what it was given in that turn, what it proposed, what was measured, what was
     asked of it before, and the question. It is offered no tool; one that calls it all the same has
-    its sizes told and nothing more.
+    its sizes told and nothing more. A model that was taught our sentences has no words for an
+    answer: it is given from the record instead.
 
     Raises:
         InputError: The session has no such turn.
@@ -51,6 +53,12 @@ def ask(
         seed=turn,
     )
     model = services.model(session.record.model)
+    if model.info.wording:
+        specs = found.specs or session.task.specs
+        words = account(session.task.circuit, specs, _path(session, found))
+        yield TextDelta("text", words)
+        yield _kept(services, session, turn, Exchange(question, words, {}), started)
+        return
     said: dict[str, list[str]] = {"reasoning": [], "text": [], "call": []}
     pieces: list[str] = []
     splitter = StreamSplitter()
@@ -71,8 +79,23 @@ def ask(
     cancel.raise_if_cancelled()
     called = parse("".join(pieces), session.task.circuit).sizing or {}
     words = "".join(said["text"]).strip() or "".join(said["reasoning"]).strip()
-    services.store.add_exchange(session.id, turn, Exchange(question, words, called))
-    yield Answered(turn, question, words, called, time.monotonic() - started)
+    yield _kept(services, session, turn, Exchange(question, words, called), started)
+
+
+def _path(session: Session, turn: Turn) -> list[Turn]:
+    turns = {t.id: t for t in session.turns()}
+    path = [turn]
+    while path[-1].parent is not None:
+        path.append(turns[path[-1].parent])
+    return path[::-1]
+
+
+def _kept(
+    services: Services, session: Session, turn: int, exchange: Exchange, started: float
+) -> Answered:
+    services.store.add_exchange(session.id, turn, exchange)
+    seconds = time.monotonic() - started
+    return Answered(turn, exchange.question, exchange.answer, exchange.sizing, seconds)
 
 
 def _messages(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from textual.pilot import Pilot
@@ -158,3 +159,23 @@ async def test_undo_while_the_model_answers(tmp_path: Path, clock: Clock) -> Non
         assert not design.answering
         await pilot.press("x")
         assert isinstance(app.screen, DesignScreen), "there is no turn to ask about"
+
+
+async def test_a_model_without_words_of_its_own_is_answered_for_from_the_record(
+    tmp_path: Path, clock: Clock
+) -> None:
+    model = ScriptedModel(reply(0), "At At At best r_z 5.45 is short of 18.1k.")
+    model._info = replace(model.info, wording="2")
+    app = make_app(tmp_path, clock, model=model)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await screen(pilot, SessionsScreen)
+        await pilot.press("f")
+        design = await asked(pilot)
+        await ask(pilot)
+        await until(pilot, lambda: not design.answering and bool(design.query(Answer)), "an answer")
+        answer = design.query_one(Answer)
+        assert "From the record:" in answer.text and "At At" not in answer.text
+        assert "least room" in answer.text
+        assert not note(answer) and len(model.requests) == 1
+        kept = app.services.store.exchanges(1)
+        assert [e.answer for es in kept.values() for e in es] == [answer.text]
