@@ -1,17 +1,21 @@
 """Drawing tasks that are proven feasible: every spec comes from a sizing that was simulated.
 
-Easy: what a random working sizing measured, relaxed by 10 %. Medium: what an optimized sizing
-measured, relaxed by 10 %. Hard: the best trade-off that 1,000 optimizer simulations found, relaxed
-by 3 %. A working sizing is one whose metrics are all there and none worse than the easy end of the
-range that ``circuit.toml`` states for its spec. A trade-off is a random weighting of the specs with
-the hard ends of those ranges as targets; no sizing reaches all, so the optimizer has to choose.
+Easy: what a random working sizing measured, relaxed by 10 %. Medium: what a sizing measured that
+was optimized for 100 simulations, relaxed by 10 %. Hard: the best trade-off that 1,000 optimizer
+simulations found, relaxed by 3 %. A working sizing is one whose metrics are all there and none
+worse than the easy end of the range that ``circuit.toml`` states for its spec. A trade-off is a
+random weighting of the specs with the hard ends of those ranges as targets; no sizing reaches all,
+so the optimizer has to choose. An equality asks for what was measured, within its own tolerance.
+
+The hard tasks of a circuit share their 1,000 simulations: each trade-off is searched for in turn,
+from all that the searches before it measured, and then takes the best for itself of all of them.
 """
 
 from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 
@@ -19,11 +23,12 @@ import numpy as np
 
 from acs_assistant.bench.taskfile import LEVELS, BenchTask, Level, Witness
 from acs_assistant.domain import (
+    CORNERS,
     Circuit,
     Conditions,
-    Corner,
     Evaluation,
     Measurement,
+    Metric,
     Sizing,
     Spec,
     Task,
@@ -34,11 +39,19 @@ from acs_assistant.optimizers import make_optimizer
 from acs_assistant.optimizers.sobol import sobol_points
 from acs_assistant.optimizers.space import DesignSpace
 from acs_assistant.scoring import score, signed_margin
-from acs_assistant.sim.port import Simulator
+from acs_assistant.sim.measures import MEASURES
+from acs_assistant.sim.port import SimulationRequest, Simulator
 
 _ROUNDING = {">=": ROUND_FLOOR, "<=": ROUND_CEILING, "==": ROUND_HALF_EVEN}
+_OPTIMIZER = "cmaes"
 _TOLD = 200  # sizings known already that a new optimizer run starts from
+_LEAST_WORKING = 3  # random working sizings that an optimizer run starts from
 _LEAST_SPECS = 4
+_LEAST_SEARCH = 100  # simulations towards one hard trade-off, however many tasks share them
+
+
+RELAX: Mapping[Level, float] = {"easy": 0.10, "medium": 0.10, "hard": 0.03}
+"""What a witness is better by than its specs, as a fraction of each metric."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +62,8 @@ class Plan:
         count: Tasks per level.
         seed: Another seed, other tasks; a level's tasks do not depend on the other levels.
         vary_conditions: Draw supply, temperature and load from the circuit's ranges.
-        corners: Where the specs hold; () for the circuit's own corner.
-        relax: (low, high) per level, a fraction of each metric.
-        simulations: Per optimizer run, by level.
+        simulations: Of the optimizer: for each medium task, for all hard tasks together (for each
+            when their conditions differ).
         patience: Random sizings tried for one working sizing before giving up.
     """
 
@@ -59,20 +71,20 @@ class Plan:
     levels: tuple[Level, ...] = LEVELS
     seed: int = 0
     vary_conditions: bool = False
-    corners: tuple[Corner, ...] = ()
-    relax: dict[Level, tuple[float, float]] = field(
-        default_factory=lambda: {"easy": (0.10, 0.10), "medium": (0.10, 0.10), "hard": (0.03, 0.03)}
-    )
-    simulations: dict[Level, int] = field(default_factory=lambda: {"medium": 200, "hard": 1000})
+    simulations: Mapping[Level, int] = field(default_factory=lambda: {"medium": 100, "hard": 1000})
     patience: int = 4000
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A sizing and what it measured at every corner."""
+    """A sizing and what it measured."""
 
     sizing: Sizing
-    measurements: tuple[Measurement, ...]
+    measurement: Measurement
+
+    @property
+    def measurements(self) -> tuple[Measurement]:
+        return (self.measurement,)
 
 
 Progress = Callable[[int], None]
@@ -97,12 +109,45 @@ def draw_tasks(
         )
     drawn: list[tuple[BenchTask, Witness]] = []
     for level in plan.levels:
-        drawing = _Drawing(circuit, simulator, plan, level)
-        for index in range(plan.count):
-            drawn.append(drawing.draw(index))
+        for pair in _Drawing(circuit, simulator, plan, level).draw():
+            drawn.append(pair)
             if progress is not None:
                 progress(len(drawn))
     return drawn
+
+
+def corner_variant(
+    entry: BenchTask, witness: Witness, circuit: Circuit, simulator: Simulator
+) -> tuple[BenchTask, Witness] | None:
+    """The same task at all five corners: the witness's worst corner, relaxed as the level says.
+
+    Metrics that the witness loses at a corner, or that are there worse than the easy end of their
+    range, are asked for only when fewer than four others are left.
+
+    Returns:
+        The task and its witness; None when the witness does not simulate at some corner.
+    """
+    task = replace(entry.task(circuit), corners=CORNERS)
+    measurements = evaluate(task, witness.sizing, simulator).measurements
+    if any(m.status == "failed" for m in measurements):
+        return None
+    asked = [spec.metric for spec in entry.specs]
+    measured = [s for s in circuit.specs if _worst(s, measurements) is not None]
+    order = sorted(
+        measured,
+        key=lambda s: (s.metric not in asked, not score((_easiest(s),), measurements).met),
+    )
+    good = [s for s in order if s.metric in asked and score((_easiest(s),), measurements).met]
+    least = min(_LEAST_SPECS, len(circuit.specs))
+    if len(order) < least:
+        return None
+    chosen = good if len(good) >= least else order[:least]
+    relax = RELAX.get(entry.level, 0.10)
+    specs = tuple(_spec(s, measurements, relax) for s in circuit.specs if s in chosen)
+    variant = replace(entry, id=f"{entry.id}-corners", specs=specs, corners=CORNERS)
+    if not score(specs, measurements).met:
+        raise AssertionError(f"the witness of {variant.id} does not meet it")
+    return variant, Witness(variant.id, dict(witness.sizing), dict(measurements[0].metrics))
 
 
 def check_witnesses(
@@ -127,38 +172,57 @@ class _Drawing:
         self._circuit, self._simulator, self._plan, self._level = circuit, simulator, plan, level
         name = zlib.crc32(circuit.name.encode())
         self._seeds = np.random.SeedSequence([plan.seed, name, LEVELS.index(level)])
-        self._corners = plan.corners or (circuit.conditions.corner,)
         self._space = DesignSpace(circuit)
         self._points = sobol_points(
             self._space.dimension, int(self._seeds.generate_state(1)[0] & 0x7FFFFFFF)
         )
-        self._known: list[_Known] = []  # everything measured under the present conditions
+        self._easiest = tuple(_easiest(spec) for spec in circuit.specs)
+        self._screens = tuple(_screens(circuit, self._easiest))
+        self._known: list[_Known] = []  # what was measured under the present conditions
         self._next = 0
+        self._tried = 0
 
-    def draw(self, index: int) -> tuple[BenchTask, Witness]:
+    def draw(self) -> Iterator[tuple[BenchTask, Witness]]:
+        """The level's tasks, in order."""
         plan, level = self._plan, self._level
-        rng = np.random.default_rng(self._seeds.spawn(1)[0])
-        overrides: dict[str, float] = {}
-        if plan.vary_conditions:
-            overrides = self._draw_conditions(rng)
-            self._known, self._next = [], 0
-        conditions = replace(self._circuit.conditions, corner=self._corners[0], **overrides)
-        for _ in range(20):
-            found = (
-                self._next_working(conditions)
-                if level == "easy"
-                else self._optimized(conditions, rng, plan.simulations[level])
-            )
-            specs = self._specs(found, rng, plan.relax[level])
-            if len(specs) >= min(_LEAST_SPECS, len(self._circuit.specs)):
-                break
-        else:
-            raise self._no_luck()
-        name = f"{self._circuit.name}-{level}-{plan.seed}-{index:02d}"
+        generators = [np.random.default_rng(seed) for seed in self._seeds.spawn(plan.count)]
+        if level == "hard" and not plan.vary_conditions:
+            yield from self._draw_shared(generators)
+            return
+        for index, rng in enumerate(generators):
+            overrides: dict[str, float] = {}
+            if plan.vary_conditions:
+                overrides = self._draw_conditions(rng)
+                self._known, self._next, self._tried = [], 0, 0
+            conditions = replace(self._circuit.conditions, **overrides)
+            if level == "easy":
+                found = self._next_working(conditions)
+            else:
+                goals = self._trade_off(rng)
+                self._search(goals, conditions, rng, plan.simulations[level])
+                found = self._best(goals)
+            yield self._task(index, found, overrides, rng)
+
+    def _draw_shared(
+        self, generators: Sequence[np.random.Generator]
+    ) -> Iterator[tuple[BenchTask, Witness]]:
+        """Tasks that are the best, each for its trade-off, of one set of searches."""
+        goals = [self._trade_off(rng) for rng in generators]
+        each = max(_LEAST_SEARCH, math.ceil(self._plan.simulations["hard"] / len(goals)))
+        for goal, rng in zip(goals, generators, strict=True):
+            self._search(goal, self._circuit.conditions, rng, each)
+        for index, (goal, rng) in enumerate(zip(goals, generators, strict=True)):
+            yield self._task(index, self._best(goal), {}, rng)
+
+    def _task(
+        self, index: int, found: _Known, overrides: dict[str, float], rng: np.random.Generator
+    ) -> tuple[BenchTask, Witness]:
+        name = f"{self._circuit.name}-{self._level}-{self._plan.seed}-{index:02d}"
+        specs = self._specs(found, rng)
         if not score(specs, found.measurements).met:
             raise AssertionError(f"the witness of {name} does not meet it")
-        task = BenchTask(name, self._circuit.name, specs, overrides, plan.corners, None, level)
-        return task, Witness(name, dict(found.sizing), dict(found.measurements[0].metrics))
+        task = BenchTask(name, self._circuit.name, specs, overrides, level=self._level)
+        return task, Witness(name, dict(found.sizing), dict(found.measurement.metrics))
 
     # Sizings
 
@@ -170,75 +234,81 @@ class _Drawing:
                 self._next += 1
                 if self._works(candidate):
                     return candidate
-            self._measure(self._space.from_unit(next(self._points)), conditions)
-        raise self._no_luck()
+            sizing = self._space.from_unit(next(self._points))
+            self._tried += 1
+            if self._promising(sizing, conditions):
+                self._measure(sizing, conditions)
+        raise InputError(
+            f"no working sizing of {self._circuit.name} among {self._tried} that were tried.",
+            hint="Widen the ranges of its specs, or narrow the bounds of its parameters.",
+        )
 
-    def _optimized(
-        self, conditions: Conditions, rng: np.random.Generator, simulations: int
-    ) -> _Known:
-        """The best sizing for a random trade-off, among all that were ever measured."""
-        while sum(self._works(k) for k in self._known) < 3:
+    def _promising(self, sizing: Sizing, conditions: Conditions) -> bool:
+        """What the testbenches before the last one say; most random sizings fail the first."""
+        return all(
+            score(
+                specs, [self._simulator.simulate(SimulationRequest(part, sizing, conditions))]
+            ).met
+            for part, specs in self._screens
+        )
+
+    def _search(
+        self,
+        goals: tuple[Spec, ...],
+        conditions: Conditions,
+        rng: np.random.Generator,
+        simulations: int,
+    ) -> None:
+        """An optimizer run towards a trade-off, from the best of what is known already."""
+        while sum(self._works(known) for known in self._known) < _LEAST_WORKING:
             self._next_working(conditions)
-        goals = self._trade_off(rng)
-        task = Task(replace(self._circuit, objective=None), goals, conditions, self._corners)
-
-        def value(known: _Known) -> float:
-            return score(goals, known.measurements).value if self._works(known) else 0.0
-
-        optimizer = make_optimizer("cmaes", task, int(rng.integers(2**31)), simulations)
-        for known in sorted(self._known, key=value, reverse=True)[:_TOLD]:
+        task = Task(replace(self._circuit, objective=None), goals, conditions)
+        optimizer = make_optimizer(_OPTIMIZER, task, int(rng.integers(2**31)), simulations)
+        for known in sorted(self._known, key=lambda k: self._value(goals, k), reverse=True)[:_TOLD]:
             optimizer.tell(known.sizing, _evaluation(task, known))
         for _ in range(simulations):
             known = self._measure(optimizer.ask(), conditions)
             optimizer.tell(known.sizing, _evaluation(task, known))
-        return max(self._known, key=value)
+
+    def _best(self, goals: tuple[Spec, ...]) -> _Known:
+        return max(self._known, key=lambda known: self._value(goals, known))
+
+    def _value(self, goals: tuple[Spec, ...], known: _Known) -> float:
+        return score(goals, known.measurements).value if self._works(known) else 0.0
 
     def _measure(self, sizing: Sizing, conditions: Conditions) -> _Known:
-        task = Task(self._circuit, self._circuit.specs, conditions, self._corners)
-        known = _Known(sizing, evaluate(task, sizing, self._simulator).measurements)
+        request = SimulationRequest(self._circuit, self._circuit.snap(sizing), conditions)
+        known = _Known(sizing, self._simulator.simulate(request))
         self._known.append(known)
         return known
 
     def _works(self, known: _Known) -> bool:
-        easiest = tuple(
-            replace(spec, target=_ends(spec)[0]) if spec.range is not None else spec
-            for spec in self._circuit.specs
-        )
-        return score(easiest, known.measurements).met
+        return score(self._easiest, known.measurements).met
 
     # Specs
 
     def _trade_off(self, rng: np.random.Generator) -> tuple[Spec, ...]:
-        """The hard end of every range, weighted at random; a few weights dominate."""
+        """The hard end of every range, weighted at random; a few weights dominate.
+
+        An equality has no hard end: it asks for a value drawn from its range.
+        """
         ranged = [s for s in self._circuit.specs if s.range is not None]
         weights = rng.dirichlet(np.ones(len(ranged))) + 0.02
-        return tuple(
-            replace(spec, target=_ends(spec)[1], weight=float(weight))
-            for spec, weight in zip(ranged, weights, strict=True)
-        )
+        goals = []
+        for spec, weight in zip(ranged, weights, strict=True):
+            low, high = spec.range or (spec.target, spec.target)
+            drawn = low + (high - low) * float(rng.random()) if spec.relation == "==" else None
+            target = _ends(spec)[1] if drawn is None else drawn
+            goals.append(replace(spec, target=target, weight=float(weight)))
+        return tuple(goals)
 
-    def _specs(
-        self, known: _Known, rng: np.random.Generator, relax: tuple[float, float]
-    ) -> tuple[Spec, ...]:
+    def _specs(self, known: _Known, rng: np.random.Generator) -> tuple[Spec, ...]:
         """A random subset of the circuit's specs, at what the sizing measured, relaxed."""
-        usable = [s for s in self._circuit.specs if _worst(s, known.measurements) is not None]
-        least = min(_LEAST_SPECS, len(usable))
-        count = int(rng.integers(least, len(usable) + 1)) if usable else 0
-        chosen = sorted(rng.choice(len(usable), size=count, replace=False)) if count else []
-        specs = []
-        for position in chosen:
-            spec = usable[position]
-            value = _worst(spec, known.measurements)
-            assert value is not None
-            slack = abs(value) * float(rng.uniform(*relax))
-            if spec.relation == "==":
-                target, tolerance = value, max(spec.tolerance, slack)
-            else:
-                target = value - slack if spec.relation == ">=" else value + slack
-                tolerance = 0.0
-            rounded = _round(target, spec.relation)
-            specs.append(Spec(spec.metric, spec.relation, rounded, tolerance=tolerance))
-        return tuple(specs)
+        specs = self._circuit.specs
+        count = int(rng.integers(min(_LEAST_SPECS, len(specs)), len(specs) + 1))
+        chosen = sorted(rng.choice(len(specs), size=count, replace=False))
+        relax = RELAX[self._level]
+        return tuple(_spec(specs[index], known.measurements, relax) for index in chosen)
 
     def _draw_conditions(self, rng: np.random.Generator) -> dict[str, float]:
         """Uniform in the circuit's ranges, a load evenly in its logarithm; two digits each."""
@@ -252,11 +322,61 @@ class _Drawing:
             drawn[name] = min(max(float(f"{value:.{digits - 1}e}"), low), high)
         return drawn
 
-    def _no_luck(self) -> InputError:
-        return InputError(
-            f"no working sizing of {self._circuit.name} among {len(self._known)} that were tried.",
-            hint="Widen the ranges of its specs, or narrow the bounds of its parameters.",
-        )
+
+def _screens(
+    circuit: Circuit, easiest: Sequence[Spec]
+) -> Iterator[tuple[Circuit, tuple[Spec, ...]]]:
+    """What a random sizing has to pass in turn, cheapest first, before it is simulated as a whole.
+
+    First the operating points of each testbench, then every testbench but the last: the circuit
+    with these metrics alone, and their easiest specs.
+    """
+    stages = [
+        tuple(m for m in circuit.metrics if m.testbench == bench.name and _is_static(m))
+        for bench in circuit.testbenches
+    ]
+    stages += [
+        tuple(m for m in circuit.metrics if m.testbench == bench.name)
+        for bench in circuit.testbenches[:-1]
+    ]
+    for metrics in stages:
+        names = {metric.name for metric in metrics}
+        specs = tuple(spec for spec in easiest if spec.metric in names)
+        if specs:
+            yield replace(circuit, metrics=metrics), specs
+
+
+def _is_static(metric: Metric) -> bool:
+    """Needs no more than an operating point."""
+    found = MEASURES.get(metric.measure)
+    return found is not None and found.analysis in ("op", "")
+
+
+def _spec(spec: Spec, measurements: Sequence[Measurement], relax: float) -> Spec:
+    """The spec at what was measured in its worst corner, relaxed by a fraction of that.
+
+    An equality moves to the middle of the corners and allows for how far they lie apart.
+    """
+    if spec.relation == "==":
+        values = [m.metrics[spec.metric] for m in measurements]
+        low, high = min(values), max(values)
+        tolerance = float(f"{spec.tolerance + (high - low) / 2:.3g}")
+        return Spec(spec.metric, "==", _round((low + high) / 2, "=="), tolerance=tolerance)
+    value = _worst(spec, measurements)
+    assert value is not None
+    slack = abs(value) * relax
+    target = value - slack if spec.relation == ">=" else value + slack
+    return Spec(spec.metric, spec.relation, _round(target, spec.relation))
+
+
+def _easiest(spec: Spec) -> Spec:
+    """At the easy end of its range, an equality anywhere in it; as it is without one."""
+    if spec.range is None:
+        return spec
+    if spec.relation == "==":
+        low, high = spec.range
+        return replace(spec, target=(low + high) / 2, tolerance=(high - low) / 2)
+    return replace(spec, target=_ends(spec)[0])
 
 
 def _evaluation(task: Task, known: _Known) -> Evaluation:

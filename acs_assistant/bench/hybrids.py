@@ -16,11 +16,11 @@ from dataclasses import replace
 from acs_assistant.cancel import CancelToken
 from acs_assistant.domain import Proposal, Sizing, Task, Turn
 from acs_assistant.engine.evaluate import best_turn
-from acs_assistant.engine.proposers import Prompted, Proposer
+from acs_assistant.engine.proposers import ModelProposer, Prompted, Proposer, SamplingPolicy
 from acs_assistant.engine.services import Services
 from acs_assistant.errors import InputError, nearest
 from acs_assistant.events import TextDelta
-from acs_assistant.llm.port import LanguageModel, ModelInfo, Sampling
+from acs_assistant.llm.port import LanguageModel, ModelInfo
 from acs_assistant.optimizers.sobol import sobol_points
 from acs_assistant.optimizers.space import DesignSpace
 
@@ -32,7 +32,7 @@ _GROUP = 8
 _CANDIDATES = 16
 _KERNEL = 0.1  # width of the model's density around each of its proposals, in the unit cube
 _REFRESH = 5  # turns after which the model is asked for a new group
-_TEMPERATURE = 1.0
+_AS_IT_IS = SamplingPolicy(first_temperature=1.0, temperature=1.0, top_p=1.0)
 
 Items = Iterator[TextDelta | Prompted | Proposal]
 
@@ -127,7 +127,7 @@ class SeededOptimizer:
         self.name = name
         self._model = model
         self._second = optimizer
-        self._group: list[dict[str, float]] | None = None
+        self._group: list[Sizing] | None = None
 
     @property
     def model(self) -> ModelInfo | None:
@@ -146,7 +146,7 @@ class SeededOptimizer:
             self._group = draw_group(self._model, task, turns, _GROUP, seed, cancel)
         while self._group:
             sizing = self._group.pop(0)
-            if sizing not in [dict(a) for a in avoid]:
+            if sizing not in avoid:
                 yield Proposal(sizing, self.name, seconds=time.monotonic() - started)
                 return
         yield from self._second.propose(task, turns, seed, cancel, avoid)
@@ -210,32 +210,12 @@ def draw_group(
     count: int,
     seed: int,
     cancel: CancelToken,
-) -> list[dict[str, float]]:
+) -> list[Sizing]:
     """Usable proposals, each once, of ``count`` that the model draws from one history."""
-    from acs_assistant.engine.rules import rules
-    from acs_assistant.prompting import render
-    from acs_assistant.prompting.history import SHOWN, select
-    from acs_assistant.prompting.parse import parse
-
-    shown = select(turns, SHOWN)
-    texts = model.sample_group(
-        render.messages(task, shown),
-        render.tools(task.circuit),
-        Sampling(temperature=_TEMPERATURE, max_tokens=1024, seed=seed),
-        count,
-        grammar=rules(task, shown, model.info.wording),
-        cancel=cancel,
-    )
+    _, drawn = ModelProposer(model, _AS_IT_IS).group(task, turns, seed, count, 0, cancel)
     cancel.raise_if_cancelled()
-    group: list[dict[str, float]] = []
-    for text in texts:
-        reply = parse(text.text, task.circuit)
-        if reply.sizing is None or reply.error:
-            continue
-        try:
-            sizing = task.circuit.snap(reply.sizing)
-        except InputError:
-            continue
-        if sizing not in group:
-            group.append(sizing)
+    group: list[Sizing] = []
+    for proposal in drawn:
+        if not proposal.error and proposal.sizing not in group:
+            group.append(proposal.sizing)
     return group

@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -61,10 +63,11 @@ class Bench:
     settings: Settings = field(default_factory=Settings)
 
     def jobs(self) -> list[Job]:
+        """Every run, in turns over the circuits: those that a stopped run made are a fair part."""
         return [
             Job(task, proposer, seed, self.budget, self.optimize)
-            for task in self.tasks
             for seed in range(self.seeds)
+            for task in _in_turns(self.tasks)
             for proposer in self.proposers
         ]
 
@@ -210,6 +213,35 @@ def progress_bar(title: str) -> Iterator[Progress]:
     with Bar(*columns, console=Console(stderr=True)) as bar:
         row = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(row, completed=done, total=total)
+
+
+def sample_tasks(tasks: Sequence[BenchTask], count: int, seed: int = 0) -> list[BenchTask]:
+    """``count`` tasks of each circuit, drawn at random from ``seed``, in the order they came in."""
+    generator = random.Random(seed)
+    kept: set[str] = set()
+    for group in _by_circuit(tasks):
+        drawn = generator.sample(range(len(group)), min(count, len(group)))
+        kept |= {group[index].id for index in drawn}
+    return [task for task in tasks if task.id in kept]
+
+
+def _by_circuit(tasks: Sequence[BenchTask]) -> list[list[BenchTask]]:
+    groups: dict[str, list[BenchTask]] = {}
+    for task in tasks:
+        groups.setdefault(task.circuit, []).append(task)
+    return list(groups.values())
+
+
+def _in_turns(tasks: Sequence[BenchTask]) -> Iterator[BenchTask]:
+    """One task of each circuit, then the next of each; levels in turns within a circuit."""
+    columns = []
+    for group in _by_circuit(tasks):
+        levels: dict[str, list[BenchTask]] = {}
+        for task in group:
+            levels.setdefault(task.level, []).append(task)
+        columns.append([task for row in zip_longest(*levels.values()) for task in row if task])
+    for row in zip_longest(*columns):
+        yield from (task for task in row if task is not None)
 
 
 def _claim(out: Path, bench: Bench) -> None:

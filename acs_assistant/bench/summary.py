@@ -110,6 +110,17 @@ def summarize(
     )
 
 
+def shared_tasks(runs: Sequence[Run], proposers: Sequence[str]) -> list[Run]:
+    """The runs of these proposers on the tasks and seeds that each of them has run."""
+    made = {(run["proposer"], run["task"], run["seed"]) for run in runs}
+    return [
+        run
+        for run in runs
+        if run["proposer"] in proposers
+        and all((name, run["task"], run["seed"]) in made for name in proposers)
+    ]
+
+
 def write_summary(summary: Summary, out: Path) -> None:
     """Writes ``summary.json`` and ``summary.md``."""
     write_text(out / SUMMARY, json.dumps(asdict(summary), indent=1, allow_nan=False) + "\n")

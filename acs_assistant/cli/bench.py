@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,11 +13,11 @@ from typing import TYPE_CHECKING
 import click
 
 from acs_assistant.cli.output import json_option, print_json, say
-from acs_assistant.errors import InputError
+from acs_assistant.errors import InputError, nearest
 
 if TYPE_CHECKING:
-    from acs_assistant.bench.runner import Bench, Result
-    from acs_assistant.bench.summary import Summary
+    from acs_assistant.bench.runner import Progress, Result
+    from acs_assistant.sim.port import Simulator
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -31,6 +34,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
               help="Simulations per run.")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True,
               help="Runs per task and proposer.")  # fmt: skip
+@click.option("--sample", type=click.IntRange(min=1), metavar="N",
+              help="Only N tasks of each circuit, always the same ones.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(min=0), default=0,
               help="Processes; one a core by default.")  # fmt: skip
 @click.option("--optimize", is_flag=True, help="Go on for the objective once the specs are met.")
@@ -44,6 +49,7 @@ def bench(
     proposers: str | None,
     budget: int,
     seeds: int,
+    sample: int | None,
     workers: int,
     optimize: bool,
     out: Path | None,
@@ -60,9 +66,7 @@ def bench(
             "a benchmark needs tasks, proposers and an output folder.",
             hint="acs-assistant bench --tasks FILE.json --proposers model,tpe --out DIR",
         )
-    from acs_assistant.bench.figures import write_figures
-    from acs_assistant.bench.runner import Bench, progress_bar, run_bench
-    from acs_assistant.bench.summary import markdown, write_summary
+    from acs_assistant.bench.runner import Bench, run_bench, sample_tasks
     from acs_assistant.bench.taskfile import read_tasks
     from acs_assistant.cli.compose import benchmark_services
     from acs_assistant.config import load_settings
@@ -70,76 +74,154 @@ def bench(
     names = list(dict.fromkeys(name.strip() for name in proposers.split(",") if name.strip()))
     if not names:
         raise InputError("--proposers names none.", hint="--proposers model,tpe")
-    plan = Bench(read_tasks(tasks_file), names, budget, seeds, optimize, workers, load_settings())
-    if sys.stderr.isatty():
-        with progress_bar("runs") as progress:
-            results = run_bench(plan, out, benchmark_services, progress)
-    else:
-        results = run_bench(plan, out, benchmark_services)
-    summary = _summary(plan, results)
-    write_summary(summary, out)
-    write_figures(results, out)
-    if as_json:
-        print_json(asdict(summary))
-    else:
-        say(markdown(summary))
-
-
-def _summary(plan: Bench, results: list[Result]) -> Summary:
-    from acs_assistant.bench.summary import summarize
-    from acs_assistant.library import load_circuit
-
-    names = {task.circuit for task in plan.tasks}
-    return summarize(results, {name: load_circuit(name).objective for name in names})
+    chosen = read_tasks(tasks_file)
+    if sample is not None:
+        chosen = sample_tasks(chosen, sample)
+    plan = Bench(chosen, names, budget, seeds, optimize, workers, load_settings())
+    with _progress("runs") as progress:
+        results = run_bench(plan, out, benchmark_services, progress)
+    _report(results, out, as_json)
 
 
 @bench.command()
-@click.argument("circuit")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--proposers", metavar="A,B,C",
+              help="Compare these, on the tasks that each has run; all by default.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True,
+              metavar="DIR", help="Where summary.json, summary.md and the figures go.")  # fmt: skip
+@json_option
+def summary(folder: Path, proposers: str | None, out: Path, as_json: bool) -> None:
+    """Summarize the runs that FOLDER holds, also of a benchmark that was stopped."""
+    from acs_assistant.bench.runner import RESULTS, read_results
+    from acs_assistant.bench.summary import shared_tasks
+
+    runs = list(read_results(folder / RESULTS).values())
+    known = list(dict.fromkeys(run["proposer"] for run in runs))
+    names = [name.strip() for name in (proposers or "").split(",") if name.strip()] or known
+    for name in names:
+        if name not in known:
+            raise InputError(
+                f"no run of '{name}' is there.", hint=nearest(name, known), file=folder / RESULTS
+            )
+    shared = shared_tasks(runs, names)
+    if not shared:
+        raise InputError("no task has a run of each of them.", file=folder / RESULTS)
+    _report(shared, out, as_json)
+
+
+def _report(results: Sequence[Result], out: Path, as_json: bool) -> None:
+    """Writes the summary and the figures, and prints the tables."""
+    from acs_assistant.bench.figures import write_figures
+    from acs_assistant.bench.summary import markdown, summarize, write_summary
+    from acs_assistant.library import load_circuit
+
+    names = {result["circuit"] for result in results}
+    found = summarize(results, {name: load_circuit(name).objective for name in names})
+    out.mkdir(parents=True, exist_ok=True)
+    write_summary(found, out)
+    write_figures(results, out)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        say(markdown(found))
+
+
+@bench.command()
+@click.argument("circuits", nargs=-1, required=True, metavar="CIRCUIT...")
 @click.option("--count", type=click.IntRange(min=1), default=25, show_default=True,
-              help="Tasks per level.")  # fmt: skip
+              help="Tasks per level and circuit.")  # fmt: skip
 @click.option("--level", "levels", multiple=True, type=click.Choice(["easy", "medium", "hard"]),
               help="May be repeated; all levels by default.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--vary-conditions", is_flag=True,
               help="Draw supply, temperature and load, too.")  # fmt: skip
-@click.option("--corners", is_flag=True, help="The specs must hold at all five corners.")
+@click.option("--corners", is_flag=True,
+              help="Also write FILE_corners.json: the same witnesses held against all five "
+              "corners.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(min=0), default=0,
+              help="Simulations at a time; one a core by default.")  # fmt: skip
 @click.option("--out", type=_FILE, required=True, metavar="FILE.json",
               help="The task file; its witnesses go into witnesses/ beside it.")  # fmt: skip
 def tasks(
-    circuit: str,
+    circuits: tuple[str, ...],
     count: int,
     levels: tuple[str, ...],
     seed: int,
     vary_conditions: bool,
     corners: bool,
+    workers: int,
     out: Path,
 ) -> None:
-    """Draw tasks of CIRCUIT that are proven feasible."""
-    from acs_assistant.bench.draw import Plan, draw_tasks
-    from acs_assistant.bench.taskfile import (
-        LEVELS,
-        witness_file,
-        write_tasks,
-        write_witnesses,
-    )
-    from acs_assistant.cli.compose import make_simulator
-    from acs_assistant.cli.output import progress
-    from acs_assistant.domain import CORNERS
+    """Draw tasks of one or more circuits that are proven feasible.
+
+    What FILE.json holds already is kept, so a stopped drawing goes on with the same command, and
+    levels may be drawn one after the other.
+    """
+    from acs_assistant.bench.draw import Plan
+    from acs_assistant.bench.sets import TaskSet, draw_corners, draw_set
+    from acs_assistant.bench.taskfile import LEVELS
     from acs_assistant.library import load_circuit
 
-    plan = Plan(
-        count,
-        tuple(level for level in LEVELS if not levels or level in levels),
-        seed,
-        vary_conditions,
-        CORNERS if corners else (),
-    )
-    loaded = load_circuit(circuit)
-    simulator = make_simulator()
+    chosen = tuple(level for level in LEVELS if not levels or level in levels)
+    plan = Plan(count, chosen, seed, vary_conditions)
+    loaded = [load_circuit(name) for name in dict.fromkeys(circuits)]
+    target = TaskSet(out)
+    with _simulator(workers) as (simulator, side_by_side):
+        with _progress("levels") as progress:
+            pairs = draw_set(target, loaded, simulator, plan, side_by_side, progress)
+        say(f"{out}: {len(pairs)} tasks")
+        if not corners:
+            return
+        with _progress("corners") as progress:
+            without = draw_corners(target, load_circuit, simulator, progress)
+    say(f"{target.corners.path}: {len(pairs) - len(without)} tasks")
+    for name in without:
+        say(f"  none for {name}: its witness does not simulate at every corner")
+
+
+@bench.command()
+@click.argument("tasks_file", type=_FILE, metavar="FILE.json")
+@click.option("--workers", type=click.IntRange(min=0), default=0,
+              help="Simulations at a time; one a core by default.")  # fmt: skip
+def check(tasks_file: Path, workers: int) -> None:
+    """Simulate every witness of a task file again: does it meet its task?"""
+    from acs_assistant.bench.sets import TaskSet, infeasible
+    from acs_assistant.library import load_circuit
+
+    with _simulator(workers) as (simulator, _), _progress("witnesses") as progress:
+        failed = infeasible(TaskSet(tasks_file), load_circuit, simulator, progress)
+    if failed:
+        raise InputError(
+            f"{len(failed)} tasks are not met by their witness: {', '.join(failed)}.",
+            hint="Delete them and draw them again: acs-assistant bench tasks",
+            file=tasks_file,
+        )
+    say(f"{tasks_file}: every task is met by its witness")
+
+
+@contextmanager
+def _simulator(workers: int) -> Iterator[tuple[Simulator, int]]:
+    """The simulator, and how many simulations it makes at a time."""
+    from acs_assistant.cli.compose import make_simulator
+    from acs_assistant.config import load_settings
+
+    settings = load_settings()
+    chosen = workers or settings.simulator.workers or os.cpu_count() or 1
+    table = settings.simulator.model_copy(update={"workers": chosen})
+    simulator = make_simulator(settings.model_copy(update={"simulator": table}))
     try:
-        drawn = draw_tasks(loaded, simulator, plan, lambda done: progress(f"  {done} tasks drawn"))
+        yield simulator, chosen
     finally:
         simulator.close()
-    write_tasks(out, [task for task, _ in drawn])
-    write_witnesses(witness_file(out), [witness for _, witness in drawn])
-    say(f"Written: {out} ({len(drawn)} tasks), {witness_file(out)}")
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Progress | None]:
+    """A bar with the time that is left, where a person can see it."""
+    from acs_assistant.bench.runner import progress_bar
+
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with progress_bar(title) as progress:
+        yield progress
