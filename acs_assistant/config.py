@@ -95,6 +95,11 @@ class InterfaceSettings(_Section):
         le=5.0,
         description="Seconds in which a fresh proposal cannot be approved.",
     )
+    images: Literal["auto", "never", "kitty", "iterm2", "sixel"] = Field(
+        default="auto",
+        description="Plots as pictures: auto asks the terminal; never; or one protocol, kitty, "
+        "iterm2 or sixel, whatever it says. Never in a browser.",
+    )
     auto_turns: int = Field(
         default=5, ge=1, description="Turns that auto mode runs when it is switched on."
     )

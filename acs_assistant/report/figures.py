@@ -331,7 +331,7 @@ def undominated(points: np.ndarray, metrics: Sequence[Metric]) -> np.ndarray:
     return np.array(keep, dtype=int)
 
 
-FIGURES: dict[str, Callable[[SessionRecord], Figure]] = {
+FIGURES: dict[str, Callable[..., Figure]] = {
     "progress": progress,
     "margins": margins,
     "bode": bode,

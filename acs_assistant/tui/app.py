@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, ClassVar, ParamSpec, TypeVar
 
@@ -15,11 +15,15 @@ from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.dom import DOMNode
+from textual.driver import Driver
 from textual.screen import Screen
+from textual.signal import Signal
 
 from acs_assistant import paths
 from acs_assistant.errors import AcsError, InternalError
+from acs_assistant.tui.graphics import Graphics, GraphicsFound, may_ask
 from acs_assistant.tui.keys import KEYS, bindings, unknown_ids
+from acs_assistant.tui.runner import step_back
 from acs_assistant.tui.stderr_guard import stderr_guard
 from acs_assistant.tui.text import plain
 from acs_assistant.tui.themes import DARK, THEMES
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from acs_assistant.engine.services import Services
     from acs_assistant.engine.session import Session
     from acs_assistant.tui.training_run import TrainingRun
+    from acs_assistant.tui.widgets.picture import Picture
 
 LEAVE_SECONDS = 10.0
 """How long leaving waits for model and simulator to stop."""
@@ -44,6 +49,8 @@ class AcsApp(App[None]):
         services: Settings, store, and the makers of the slow parts.
         clock: Monotonic seconds; tests give their own.
         training: The fine-tuning that runs, or ran last; it outlives its screen.
+        graphics: How this terminal shows pictures; None while that is not known, or it cannot.
+        pictures: Those that are on a screen.
     """
 
     CSS_PATH = "app.tcss"
@@ -53,13 +60,23 @@ class AcsApp(App[None]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (150, "-rich")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]  # noqa: RUF012
 
-    def __init__(self, services: Services, *, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        services: Services,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        driver_class: type[Driver] | None = None,
+    ) -> None:
+        super().__init__(driver_class=driver_class)
         self.services = services
         self.clock = clock
         self.closing: dict[int, threading.Thread] = {}
         self.training: TrainingRun | None = None
+        self.graphics: Graphics | None = None
+        self.graphics_changed_signal: Signal[Graphics] = Signal(self, "graphics-changed")
+        self.pictures: set[Picture] = set()
         self._store_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        self._artist = ThreadPoolExecutor(1, "artist", step_back)
         for theme in THEMES:
             self.register_theme(theme)
         chosen = services.settings.interface.theme
@@ -69,6 +86,34 @@ class AcsApp(App[None]):
         """Runs disk work in the store's thread and waits for it without blocking the screen."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._store_thread, lambda: work(*args, **kwargs))
+
+    # -- pictures ----------------------------------------------------------------------------
+
+    def on_graphics_found(self, message: GraphicsFound) -> None:
+        """Kitty's placeholders carry a number in their colour, which 256 colours cannot say."""
+        found = message.graphics
+        if found.protocol == "kitty" and self.console.color_system != "truecolor":
+            return
+        self.graphics = found
+        self.graphics_changed_signal.publish(found)
+
+    async def draw(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs a drawing in the one thread for them, which stands back behind the screen's."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._artist, lambda: work(*args, **kwargs))
+
+    def send(self, data: str) -> None:
+        """Writes to the terminal, between two frames."""
+        if self._driver is not None and data:
+            self._driver.write(data)
+
+    def _end_update(self) -> None:
+        """Pictures that are painted over cells belong into the frame that wrote the cells."""
+        for picture in self.pictures:
+            self.send(picture.painting())
+        super()._end_update()
+
+    # -- the life of the app -----------------------------------------------------------------
 
     def on_mount(self) -> None:
         from acs_assistant.tui.screens.sessions import SessionsScreen
@@ -194,11 +239,28 @@ class AcsApp(App[None]):
         if self.training is not None:
             self.training.stop()
         self._store_thread.shutdown(wait=False, cancel_futures=True)
+        self._artist.shutdown(wait=False, cancel_futures=True)
 
 
 def scopes_of(screen: Screen[object]) -> tuple[str, ...]:
     """Scopes of the key table that a screen answers to."""
     return tuple(getattr(screen, "KEY_SCOPES", ()))
+
+
+def picture_driver(setting: str, environ: Mapping[str, str]) -> type[Driver] | None:
+    """The driver that asks the terminal for pictures; None where that is not wanted or no use.
+
+    Args:
+        setting: ``interface.images`` of the settings.
+        environ: A browser's session names another driver in it.
+    """
+    if setting == "never" or "TEXTUAL_DRIVER" in environ or sys.platform == "win32":
+        return None
+    if setting == "auto" and not may_ask(environ):
+        return None
+    from acs_assistant.tui.graphics_driver import GraphicsDriver
+
+    return GraphicsDriver
 
 
 def run(services: Services) -> None:
@@ -207,7 +269,8 @@ def run(services: Services) -> None:
     with stderr_guard(log):
         # the drawing thread gets the interpreter back from the engine's within a millisecond
         sys.setswitchinterval(0.001)
-        app = AcsApp(services)
+        driver = picture_driver(services.settings.interface.images, os.environ)
+        app = AcsApp(services, driver_class=driver)
         app.run()
         for leaving in app.closing.values():
             leaving.join(LEAVE_SECONDS)

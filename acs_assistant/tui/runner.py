@@ -61,7 +61,7 @@ NICENESS = 5
 """How far the model and the simulator stand back behind the thread that draws."""
 
 
-def _step_back() -> None:
+def step_back() -> None:
     """Lowers the priority of this thread; threads and processes that it starts inherit that.
 
     Linux counts niceness by thread. Elsewhere it would be the whole process, so nothing is done.
@@ -97,7 +97,7 @@ class EngineRun:
         self._thread.join(timeout)
 
     def _work(self) -> None:
-        _step_back()
+        step_back()
         stopped = False
         try:
             for event in self._start(self.cancel):

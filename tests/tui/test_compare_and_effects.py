@@ -14,7 +14,8 @@ from acs_assistant.tui.screens.dialogs import ChoiceDialog
 from acs_assistant.tui.screens.figure import FigureDialog
 from acs_assistant.tui.screens.sessions import SessionsScreen
 from acs_assistant.tui.state import SessionState
-from acs_assistant.tui.widgets.plots import Plot, dc_chart, responses_chart, trade_chart
+from acs_assistant.tui.widgets.plot import Plot
+from acs_assistant.tui.widgets.plots import dc_chart, responses_chart, trade_chart
 from tests.tui.driving import asked, measured, screen, until
 from tests.tui.fakes import Clock, make_app, make_circuit
 

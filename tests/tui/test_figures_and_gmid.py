@@ -19,7 +19,7 @@ from acs_assistant.tui.screens.design import DesignScreen
 from acs_assistant.tui.screens.figure import FIGURES, FigureDialog
 from acs_assistant.tui.screens.gmid import GmIdScreen, device_plot
 from acs_assistant.tui.screens.sessions import SessionsScreen
-from acs_assistant.tui.widgets.plots import Plot
+from acs_assistant.tui.widgets.plot import Plot
 from tests.tui.driving import asked, measured, screen, until
 from tests.tui.fakes import Clock, FakeSimulator, make_app, make_circuit
 

@@ -17,7 +17,8 @@ from acs_assistant.tui.state import SessionState, sizing_of, value_of, verdict
 from acs_assistant.tui.text import change_percent, change_text, quantity
 from acs_assistant.tui.widgets.columns import Cell, Column, columns
 from acs_assistant.tui.widgets.key_bar import KeyBar
-from acs_assistant.tui.widgets.plots import Chart, Plot, responses_chart, vectors_chart
+from acs_assistant.tui.widgets.plot import Chart, Plot
+from acs_assistant.tui.widgets.plots import responses_chart, vectors_chart
 
 _PLOTS = {"bode": "Bode", "tran": "Transient", "noise": "Noise", "dc": "Dc transfer"}
 

@@ -31,7 +31,8 @@ from acs_assistant.tui.text import first_line, plain
 from acs_assistant.tui.widgets.devices import DeviceTable
 from acs_assistant.tui.widgets.history import HistoryTree
 from acs_assistant.tui.widgets.key_bar import KeyBar
-from acs_assistant.tui.widgets.plots import CHARTS, OF_ONE_TURN, Plot
+from acs_assistant.tui.widgets.plot import Plot
+from acs_assistant.tui.widgets.plots import CHARTS, OF_ONE_TURN, drawing_of
 from acs_assistant.tui.widgets.proposal_table import ProposalTable
 from acs_assistant.tui.widgets.reasoning import Reasoning
 from acs_assistant.tui.widgets.schematic import SchematicBoard
@@ -130,7 +131,7 @@ class DesignScreen(SessionKeys, inherit_bindings=False):
         if score.display:
             make, title, empty = CHARTS["score"]
             score.border_title = title
-            score.show(make(self.state), empty)
+            score.show(make(self.state), empty, drawing_of(self.state, "score"))
         plots = self.query_one("#plots", Plot)
         if plots.display:
             make, title, empty = CHARTS[self.plot]
@@ -138,7 +139,7 @@ class DesignScreen(SessionKeys, inherit_bindings=False):
             of_turn = viewed is not None and self.plot in OF_ONE_TURN
             where = f" · turn {viewed.index}" if viewed is not None and of_turn else ""
             plots.border_title = f"{title}{where}"
-            plots.show(make(self.state), empty)
+            plots.show(make(self.state), empty, drawing_of(self.state, self.plot))
 
     def _recolour(self) -> None:
         for plot in self.query(Plot):

@@ -160,7 +160,8 @@ class SessionKeys(AskingScreen, inherit_bindings=False):
     async def action_figure(self) -> None:
         """A plot as a file; plots of one turn are of the turn that is looked at."""
         from acs_assistant.engine.drawing import export_figure
-        from acs_assistant.tui.screens.figure import FIGURES, OF_PLOT, FigureDialog
+        from acs_assistant.tui.screens.figure import FIGURES, FigureDialog
+        from acs_assistant.tui.widgets.plots import FIGURE_OF
 
         viewed, session = self.state.viewed, self.session.id
         if viewed is None:
@@ -171,7 +172,7 @@ class SessionKeys(AskingScreen, inherit_bindings=False):
         def write(name: str, path: Path) -> None:
             export_figure(store, session, name, path, viewed.id, axes)
 
-        first = OF_PLOT.get(self.plot, "")
+        first = FIGURE_OF[self.plot]
         await self.app.push_screen_wait(FigureDialog(FIGURES, first, f"session-{session}", write))
 
     @work(group="dialog", exclusive=True)

@@ -21,13 +21,10 @@ FIGURES = (
     ("margins", "margin of every spec at every simulation"),
     ("step", "transient"),
     ("noise", "noise spectra"),
+    ("transfer", "dc transfer"),
     ("tradeoff", "objective against its rival, the front joined"),
 )
 """Names of ``report.figures.FIGURES`` with what they show."""
-
-OF_PLOT = {"bode": "bode", "score": "progress", "margins": "margins", "tran": "step",
-           "noise": "noise", "trade": "tradeoff"}  # fmt: skip
-"""The figure that belongs to each plot of the design screen."""
 
 
 class FigureDialog(Dialog[Path]):

@@ -16,14 +16,14 @@ from acs_assistant.cancel import CancelledError, CancelToken
 from acs_assistant.domain import OperatingPoint, Task, Turn
 from acs_assistant.engine.drawing import device_chart, export_chart
 from acs_assistant.errors import AcsError
-from acs_assistant.report.gmid import AXES, DeviceChart
+from acs_assistant.report.gmid import AXES, DeviceChart, gmid
 from acs_assistant.tui.keys import bindings
 from acs_assistant.tui.screens.page import Bindings, Page
 from acs_assistant.tui.state import sizing_of
 from acs_assistant.tui.text import MISSING, plain
 from acs_assistant.tui.widgets.devices import inversion
 from acs_assistant.tui.widgets.key_bar import KeyBar
-from acs_assistant.tui.widgets.plots import Chart, Curve, Decades, Linear, Plot
+from acs_assistant.tui.widgets.plot import Chart, Curve, Decades, Linear, Plot
 from acs_assistant.units import format_quantity
 
 _STYLES = ("primary", "secondary", "foreground")
@@ -149,7 +149,10 @@ class GmIdScreen(Page):
         empty = "Simulating the transistor at several lengths; the next time it is at hand…"
         if fault is not None:
             empty = f"✗ There is no chart of {point.name}: {fault}"
-        plot.show(None if chart is None else device_plot(chart, name), empty)
+        if chart is None:
+            plot.show(None, empty)
+        else:
+            plot.show(device_plot(chart, name), empty, lambda look: gmid(chart, look, name))
         words.update(_words(chart, point) if chart is not None else Content(""))
 
 
@@ -175,7 +178,7 @@ def device_plot(chart: DeviceChart, name: str) -> Chart:
     own = format_quantity(chart.length, 3)
     caption = f"● {chart.device} · line: L {own}m" + (f", thinner: {others}" if others else "")
     caption += f" · curves at Vds {chart.vds:g} V"
-    return Chart("gm/Id", tuple(curves), caption, Linear(), Decades())
+    return Chart(f"gm/Id of {chart.device}: {name}", tuple(curves), caption, Linear(), Decades())
 
 
 def _words(chart: DeviceChart, point: OperatingPoint) -> Content:

@@ -12,7 +12,7 @@ from textual_plot.axis_formatter import AxisFormatter
 
 from acs_assistant.tui.text import MISSING
 from acs_assistant.tui.widgets.columns import Cell, Column, columns
-from acs_assistant.tui.widgets.plots import Chart, Curve, Linear
+from acs_assistant.tui.widgets.plot import Chart, Curve, Linear
 
 CHECKPOINTS = (1, 3, 5, 10, 20, 50, 100)
 _COLOURS = ("primary", "accent", "success", "error", "secondary", "foreground")

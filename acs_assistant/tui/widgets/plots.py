@@ -1,190 +1,27 @@
-"""Plots in the terminal: best score, margins, Bode, transient, noise, one metric against another.
-
-The widget of textual-plot draws; this module says what, in the theme's colours, in words where the
-colour alone would carry it.
-"""
+"""What the plots of a session show: best score, margins, Bode, transient, noise, trade-offs."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
-from textual.app import ComposeResult, RenderResult
-from textual.containers import Vertical
-from textual.content import Content
-from textual.widgets import Static
-from textual_hires_canvas import Canvas
-from textual_plot import HiResMode, PlotWidget
-from textual_plot.axis_formatter import AxisFormatter, NumericAxisFormatter
 
 from acs_assistant.domain import Circuit, Waveform
-from acs_assistant.report.figures import undominated
+from acs_assistant.report.figures import FIGURES, pareto, undominated
+from acs_assistant.report.record import SessionRecord
 from acs_assistant.tui.state import SessionState, value_of
 from acs_assistant.tui.text import metric_unit, quantity
-from acs_assistant.tui.widgets.themed import colour
+from acs_assistant.tui.widgets.plot import (
+    Chart,
+    Curve,
+    Decades,
+    Drawing,
+    Engineering,
+    Linear,
+    Whole,
+)
 from acs_assistant.units import format_quantity
-
-
-class Decades(AxisFormatter):
-    """Ticks at powers of ten for an axis that holds log10 of the quantity."""
-
-    def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
-        first, last = math.ceil(min_ - 1e-9), math.floor(max_ + 1e-9)
-        step = max(1, math.ceil((last - first + 1) / max_ticks))
-        return [float(decade) for decade in range(first, last + 1, step)]
-
-    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
-        return [format_quantity(10.0**tick) for tick in ticks]
-
-
-class Linear(NumericAxisFormatter):
-    """Linear ticks, no more than the height has room for. ``most`` is set when it is drawn."""
-
-    most = 6
-
-    def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
-        return super().get_ticks(min_, max_, min(max_ticks, self.most))
-
-
-class Engineering(Linear):
-    """Linear ticks, written as SPICE writes numbers."""
-
-    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
-        return [format_quantity(tick, 3) for tick in ticks]
-
-
-class Whole(Linear):
-    """Linear ticks at whole numbers."""
-
-    def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
-        ticks = super().get_ticks(min_, max_, max_ticks)
-        return sorted({float(round(tick)) for tick in ticks})
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """One line (or points) of a plot. ``style`` names a theme variable."""
-
-    x: Sequence[float]
-    y: Sequence[float]
-    style: str
-    points: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """Everything that one drawing needs.
-
-    Attributes:
-        lower: Curves of a second plot below that shares the x axis (phase under gain).
-        caption: One line in words.
-    """
-
-    title: str
-    curves: tuple[Curve, ...]
-    caption: str
-    x: AxisFormatter = field(compare=False)
-    y: AxisFormatter = field(compare=False)
-    lower: tuple[Curve, ...] = ()
-    marks: tuple[float, ...] = ()
-    xlimits: tuple[float, float] | None = None
-    ylimits: tuple[float, float] | None = None
-
-
-class _Plot(PlotWidget, can_focus=False):
-    """Keys belong to the screen, so the plot never takes the focus.
-
-    The widget draws again at every layout of the screen; here only for new data or another size.
-    """
-
-    _stamp = 0
-    _drawn_for: object = None
-
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.margin_top = 0
-        self.margin_bottom = 1
-        self.margin_left = 8
-
-    def touch(self) -> None:
-        """There is something new to draw."""
-        self._stamp += 1
-
-    def notify_style_update(self) -> None:
-        self.touch()
-        super().notify_style_update()
-
-    def render(self) -> RenderResult:
-        wanted = (self._stamp, self.size, *(canvas.size for canvas in self.query(Canvas)))
-        if wanted != self._drawn_for:
-            self._drawn_for = wanted
-            return super().render()
-        return ""
-
-
-class Plot(Vertical):
-    """One chart, or a sentence that says why there is none yet."""
-
-    def __init__(self, *, id: str | None = None, classes: str = "") -> None:
-        super().__init__(id=id, classes=classes)
-        self._chart: Chart | None = None
-
-    def compose(self) -> ComposeResult:
-        yield _Plot(classes="plot-upper", allow_pan_and_zoom=False)
-        yield _Plot(classes="plot-lower", allow_pan_and_zoom=False)
-        yield Static(markup=False, classes="plot-caption")
-
-    def show(self, chart: Chart | None, empty: str) -> None:
-        """Draws; the same chart again costs nothing."""
-        caption = self.query_one(".plot-caption", Static)
-        upper, lower = self.query_one(".plot-upper", _Plot), self.query_one(".plot-lower", _Plot)
-        upper.display = chart is not None
-        lower.display = chart is not None and bool(chart.lower)
-        self.set_class(chart is None, "-empty")
-        if chart is None:
-            caption.update(Content.styled(empty, "$foreground-muted"))
-        elif chart != self._chart:
-            caption.update(Content.styled(chart.caption, "$foreground-muted"))
-            self._draw(upper, chart, chart.curves)
-            upper.margin_bottom = 0 if chart.lower else 1
-            upper.set_xticks([] if chart.lower else None)
-            if chart.lower:
-                self._draw(lower, chart, chart.lower)
-        self._chart = chart
-
-    def forget(self) -> None:
-        """Draws again next time: the theme changed."""
-        self._chart = None
-
-    def _draw(self, plot: _Plot, chart: Chart, curves: tuple[Curve, ...]) -> None:
-        plot.touch()
-        plot.clear()
-        plot.set_x_formatter(chart.x)
-        plot.set_y_formatter(chart.y)
-        for mark in chart.marks:
-            plot.add_v_line(mark, colour(self.app, "secondary"))
-        for curve in curves:
-            style = colour(self.app, curve.style)
-            if curve.points:
-                plot.scatter(curve.x, curve.y, marker="●", marker_style=style)
-            else:
-                plot.plot(curve.x, curve.y, line_style=style, hires_mode=HiResMode.BRAILLE)
-        if isinstance(chart.y, Linear):
-            chart.y.most = max(2, plot.size.height // 3)
-        plot.set_xlimits(*(chart.xlimits or (None, None)))
-        plot.set_ylimits(*(chart.ylimits or _limits(curves)))
-
-
-def _limits(curves: tuple[Curve, ...]) -> tuple[float, float]:
-    values = [v for curve in curves for v in curve.y if math.isfinite(v)]
-    low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    pad = 0.05 * (high - low) or max(abs(high) * 0.1, 1e-3)
-    return low - pad, high + pad
-
-
-# -- what to draw ---------------------------------------------------------------------------
 
 
 def score_chart(state: SessionState) -> Chart | None:
@@ -350,11 +187,19 @@ def dc_chart(state: SessionState) -> Chart | None:
     return _waves(state, "dc", "Dc transfer", log_y=False)
 
 
+def _axes(state: SessionState) -> tuple[str, str] | None:
+    """Metrics of the trade-off plot, across and up."""
+    if state.axes is None and len(state.task.specs) > 1:
+        return state.task.specs[0].metric, state.task.specs[1].metric
+    return state.axes
+
+
 def trade_chart(state: SessionState) -> Chart | None:
     """Two metrics over every simulation of the session, those that none beats joined."""
-    if state.axes is None and len(state.task.specs) < 2:
+    axes = _axes(state)
+    if axes is None:
         return None
-    one, two = state.axes or (state.task.specs[0].metric, state.task.specs[1].metric)
+    one, two = axes
     points = [
         (a, b)
         for turn in state.in_order()
@@ -391,6 +236,31 @@ CHARTS = {
     "trade": (trade_chart, "Trade-off", "A trade-off needs two specs and a simulation."),
 }
 """Kind: what makes the chart, its title, and the sentence for when there is none."""
+
+FIGURE_OF = {"bode": "bode", "score": "progress", "margins": "margins", "tran": "step",
+             "noise": "noise", "dc": "transfer", "trade": "tradeoff"}  # fmt: skip
+"""The figure of ``report.figures`` that belongs to each plot."""
+
+
+def drawing_of(state: SessionState, plot: str) -> Drawing:
+    """Makes the plot's figure, the one that is exported, from what the session holds now."""
+    name, axes = FIGURE_OF[plot], _axes(state)
+    viewed = state.viewed
+    before = state.before(viewed) if viewed is not None else None
+    record = SessionRecord(
+        id="",
+        created="",
+        task=state.task,
+        budget=state.budget,
+        turns=tuple(state.measured() if plot == "margins" else state.in_order()),
+        best=viewed.id if viewed is not None else None,
+        waveforms=state.waveforms.get(viewed.id, ()) if viewed is not None else (),
+        behind=state.waveforms.get(before.id, ()) if before is not None else (),
+    )
+    if plot == "trade" and axes is not None:
+        return lambda look: pareto(record, *axes, look)
+    return lambda look: FIGURES[name](record, look)
+
 
 OF_ONE_TURN = frozenset({"bode", "tran", "noise", "dc"})
 

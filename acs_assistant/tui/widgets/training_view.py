@@ -12,7 +12,7 @@ from textual.content import Content
 from acs_assistant.tui.text import duration, plain
 from acs_assistant.tui.training_run import Plan, Progress, Stage
 from acs_assistant.tui.widgets.columns import Cell, Column, columns
-from acs_assistant.tui.widgets.plots import Chart, Curve, Linear, Plot, Whole
+from acs_assistant.tui.widgets.plot import Chart, Curve, Linear, Plot, Whole
 
 _ORDER = (Stage.PREPARING, Stage.IMITATING, Stage.REINFORCING, Stage.EVALUATING)
 
