@@ -92,7 +92,7 @@ class SizesDialog(Dialog[dict[str, float]]):
         self.start = start
         self._undo: list[tuple[int, str]] = []
         self._last: dict[int, str] = {}
-        self._undoing = False
+        self._typing: int | None = None
 
     def body(self) -> ComposeResult:
         for parameter in self.circuit.parameters:
@@ -118,6 +118,7 @@ class SizesDialog(Dialog[dict[str, float]]):
         return next((n for n, row in enumerate(self._rows()) if row.input is focused), 0)
 
     def on_descendant_focus(self) -> None:
+        self._typing = None
         parameter = self._rows()[self._at()].parameter
         self.query_one(".role", Static).update(
             f"{parameter.role or parameter.name}, grid {format_quantity(parameter.grid)}"
@@ -132,39 +133,56 @@ class SizesDialog(Dialog[dict[str, float]]):
             event.prevent_default()
 
     def on_input_changed(self, event: Input.Changed) -> None:
+        """What is typed into one field in one go is taken back in one go."""
         for n, row in enumerate(self._rows()):
             if row.input is event.input:
-                if not self._undoing and self._last.get(n) != event.value:
-                    self._undo.append((n, self._last.get(n, "")))
-                self._last[n] = event.value
+                if self._last[n] != event.value:
+                    if self._typing != n:
+                        self._undo.append((n, self._last[n]))
+                    self._typing = n
+                    self._last[n] = event.value
                 row.judge()
-        self._undoing = False
 
     def action_step(self, direction: int) -> None:
         """Five percent more or less."""
         row = self._rows()[self._at()]
         value, _ = read_size(row.parameter, row.input.value)
         if value is not None:
-            moved = row.parameter.snap(value * (1.05 if direction > 0 else 1 / 1.05))
+            moved = self._inside(row, value * (1.05 if direction > 0 else 1 / 1.05))
             if moved == value:
                 self.action_grid(direction)
-                return
-            row.input.value = row.text(moved)
+            else:
+                self._set(moved)
 
     def action_grid(self, direction: int) -> None:
         """One grid step more or less."""
         row = self._rows()[self._at()]
         value, _ = read_size(row.parameter, row.input.value)
         if value is not None:
-            row.input.value = row.text(row.parameter.snap(value + direction * row.parameter.grid))
+            self._set(self._inside(row, value + direction * row.parameter.grid))
+
+    def _inside(self, row: SizeRow, value: float) -> float:
+        """On the grid, and at the bound where a step would pass it."""
+        return row.parameter.snap(min(max(value, row.parameter.min), row.parameter.max))
+
+    def _set(self, value: float) -> None:
+        n = self._at()
+        row = self._rows()[n]
+        text = row.text(value)
+        if text != self._last[n]:
+            self._undo.append((n, self._last[n]))
+            self._put(n, text)
+
+    def _put(self, n: int, text: str) -> None:
+        self._typing = None
+        self._last[n] = text
+        self._rows()[n].input.value = text
 
     def action_undo(self) -> None:
         if self._undo:
             n, text = self._undo.pop()
-            self._undoing = True
-            row = self._rows()[n]
-            row.input.value = text
-            row.input.focus()
+            self._put(n, text)
+            self._rows()[n].input.focus()
 
     def action_accept(self) -> None:
         sizing: dict[str, float] = {}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from textual import work
 from textual.app import ComposeResult
 from textual.widgets import Input, Static
 
 from acs_assistant.domain import Spec
+from acs_assistant.engine.reached import reached_in_sessions
+from acs_assistant.errors import AcsError
 from acs_assistant.tui.screens.page import Dialog
 from acs_assistant.tui.state import SessionState
 from acs_assistant.tui.widgets.spec_editor import SpecEditor
@@ -28,6 +31,28 @@ class SpecsDialog(Dialog[tuple[Spec, ...]]):
 
     def on_mount(self) -> None:
         self.query(Input).first().focus()
+        self._look_back()
+
+    @work(group="load")
+    async def _look_back(self) -> None:
+        """What saved sessions reached goes into the warnings."""
+        circuit, store = self.state.task.circuit.name, self.acs.services.store
+        try:
+            found = await self.acs.offload(reached_in_sessions, circuit, store)
+        except AcsError as error:
+            self.acs.fail(error)
+            return
+        self.query_one(SpecEditor).know(found)
+
+    def on_descendant_focus(self) -> None:
+        self._say()
+
+    def on_spec_editor_changed(self) -> None:
+        self._say()
+
+    def _say(self) -> None:
+        """The focused spec's note, where it does not fit beside the field."""
+        self.query_one(".fault", Static).update(self.query_one(SpecEditor).overlong_note())
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         specs = self.query_one(SpecEditor).specs()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rich.text import Text
+from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import Tree
 from textual.widgets.tree import TreeNode
@@ -24,8 +26,23 @@ _STYLE = {
 }
 
 
-class HistoryTree(Tree[int]):
-    """A chain of turns is drawn flat; only a fork makes a branch. Enter looks at a turn."""
+class HistoryTree(Tree[int], inherit_bindings=False):
+    """A chain of turns is drawn flat; only a fork makes a branch. Enter looks at a turn.
+
+    Of a tree's own keys it has only those that the design screen has no use for: nothing folds.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "cursor_up", show=False),
+        Binding("down", "cursor_down", show=False),
+        Binding("left", "scroll_left", show=False),
+        Binding("right", "scroll_right", show=False),
+        Binding("home", "scroll_home", show=False),
+        Binding("end", "scroll_end", show=False),
+        Binding("pageup", "page_up", show=False),
+        Binding("pagedown", "page_down", show=False),
+        Binding("enter", "select_cursor", show=False),
+    ]
 
     @dataclass
     class Chosen(Message):

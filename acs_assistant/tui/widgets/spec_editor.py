@@ -133,11 +133,22 @@ class SpecEditor(Vertical):
 
     def note(self) -> Content:
         """What is said beside the field that has the focus, for where there is no room beside."""
+        beside = self._beside()
+        if beside is None:
+            return Content("")
+        found = beside.content
+        return found if isinstance(found, Content) else Content(str(found))
+
+    def overlong_note(self) -> Content:
+        """``note``, when its column is too narrow for it; else nothing."""
+        beside, note = self._beside(), self.note()
+        return note if beside is not None and note.cell_length > beside.size.width else Content("")
+
+    def _beside(self) -> Static | None:
         for row in self.query(".spec-row"):
             if any(field.has_focus for field in row.query(Input)):
-                found = row.query_one(".spec-note", Static).content
-                return found if isinstance(found, Content) else Content(str(found))
-        return Content("")
+                return row.query_one(".spec-note", Static)
+        return None
 
     def focus_add(self) -> None:
         self.query_one("#add-spec", Input).focus()
@@ -160,7 +171,7 @@ class SpecEditor(Vertical):
             self._judge()
 
     async def on_input_submitted(self, event: Input.Submitted) -> None:
-        if event.input.id != "add-spec":
+        if event.input.id != "add-spec" or not event.value.strip():
             return
         event.stop()
         note = self.query_one(".spec-add .spec-note", Static)
@@ -171,7 +182,9 @@ class SpecEditor(Vertical):
             note.update(Content.styled(text, "$text-error"))
             return
         for row in self.query(SpecRow):
-            if row.spec.metric == spec.metric:
+            now = row.judge()[0]
+            # a second relation bounds the metric from the other side
+            if row.spec.metric == spec.metric and (now is None or now.relation == spec.relation):
                 row.query_one(Input).value = f"{spec.relation} {format_quantity(spec.target)}"
                 break
         else:
