@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,9 @@ Simulate = Callable[[FloatArray], Archive]
 
 _HISTORY_NOISE = (0.03, 0.06, 0.12)
 _LOOKED_AT = 400
+_ALL_MOVE = 0.3
+FEW = 5
+"""Sizes that one change may move and still be told in a sentence."""
 
 
 def make_data(config: DataConfig, simulator: Simulator, out: Path) -> None:
@@ -92,6 +95,7 @@ def circuit_sessions(
         records += sketches(workshop, config.sketches, rng)
         records += correction_sketches(workshop, config.sketches, rng)
         records += observations(workshop, config.observations, rng)
+        records += observed_changes(workshop, config.observations, rng)
     return records
 
 
@@ -113,8 +117,19 @@ def explore(
         count = int(config.local * share)
         centre = archive.positions[rng.choice(elite, count)]
         step = 0.25 * rng.random((count, 1)) * rng.normal(size=(count, width))
+        step *= _moved(count, width, rng)
         archive = archive.extended(simulate(np.clip(centre + step, 0.0, 1.0)))
     return archive
+
+
+def _moved(count: int, width: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """(count, width) which parameters a perturbation moves: all, or mostly only a few.
+
+    A few, so that the pair shows what follows from them (``changes``).
+    """
+    most = np.where(rng.random((count, 1)) < _ALL_MOVE, width, rng.integers(1, FEW + 1, (count, 1)))
+    rank: NDArray[np.int64] = np.argsort(rng.random((count, width)), axis=1)
+    return np.asarray(rank < most)
 
 
 def fit(archive: Archive, seed: int) -> Surrogate:
@@ -187,6 +202,35 @@ def observations(workshop: Workshop, count: int, rng: np.random.Generator) -> li
     drawn = ((draw_specs(archive.circuit, archive.metrics[row], rng, 0.4), row) for row in rows)
     usable = ((specs, int(row)) for specs, row in drawn if specs is not None)
     return [workshop.observation(*pair) for pair in itertools.islice(usable, count)]
+
+
+def observed_changes(
+    workshop: Workshop, count: int, rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    """Pairs of simulated sizings that differ in a few sizes: what followed from the change.
+
+    The specs are near what the second reached, and the first missed one of them.
+    """
+    records: list[dict[str, Any]] = []
+    for before, after in changes(workshop.archive, rng):
+        specs = draw_specs(workshop.circuit, workshop.archive.metrics[after], rng, 0.4)
+        if specs is None or workshop.archive.evaluation(before, specs).score.met:
+            continue
+        records.append(workshop.observation(specs, after, before))
+        if len(records) == count:
+            break
+    return records
+
+
+def changes(archive: Archive, rng: np.random.Generator) -> Iterator[tuple[int, int]]:
+    """Pairs of working rows that differ in 1 to ``FEW`` parameters; at most two for each first."""
+    rows = rng.permutation(np.flatnonzero(archive.ok))
+    positions = archive.positions[rows]
+    for index, row in enumerate(rows):
+        differ = (positions != positions[index]).sum(axis=1)
+        near = np.flatnonzero((differ > 0) & (differ <= FEW))
+        for other in rng.permutation(near)[:2]:
+            yield int(row), int(rows[other])
 
 
 def corrections(

@@ -20,8 +20,8 @@ from acs_assistant.training.chat import EXPECT
 
 FloatArray = NDArray[np.float64]
 
-_UNCHANGED = 0.015
-"""A relative change that nobody would call a rise or a fall."""
+_UNCHANGED = 0.04
+"""A relative change that nobody would design for, so none that a thought claims."""
 
 
 def first_thought(

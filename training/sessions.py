@@ -332,18 +332,17 @@ class Workshop:
         started = {"role": "assistant", "reasoning_content": thought}
         return {"messages": [*chat, started], "train": [len(chat)], "unfinished": True}
 
-    def observation(self, specs: tuple[Spec, ...], row: int) -> dict[str, Any]:
-        """A simulated sizing, not to be imitated; what follows from it is true all the same."""
+    def observation(self, specs: tuple[Spec, ...], row: int, before: int = -1) -> dict[str, Any]:
+        """A simulated sizing, not to be imitated; what follows from it is true all the same.
+
+        Args:
+            before: The measured row that it changes; −1 for a first proposal.
+        """
         draft = Draft(specs)
-        position = self.archive.positions[row]
-        thought = first_thought(
-            self.circuit,
-            specs,
-            self.archive.sizing(row),
-            self.expected(position) | self.archive.measured(row),
-            self.surrogate.sensitivities(position),
-        )
-        draft.turns.append(Step(position, row, thought))
+        if before >= 0:
+            draft.turns.append(Step(self.archive.positions[before], before, ""))
+        self.append(draft, row, learn=True)
+        draft.turns[-1] = replace(draft.turns[-1], learn=False)
         return self.record(draft)
 
     def rejections(
