@@ -1,14 +1,15 @@
 """Drawing tasks that are proven feasible: every spec comes from a sizing that was simulated.
 
-Easy: what a random working sizing measured, relaxed by 10 %. Medium: what a sizing measured that
-was optimized for 100 simulations, relaxed by 10 %. Hard: the best trade-off that 1,000 optimizer
-simulations found, relaxed by 3 %. A working sizing is one whose metrics are all there and none
-worse than the easy end of the range that ``circuit.toml`` states for its spec. A trade-off is a
-random weighting of the specs with the hard ends of those ranges as targets; no sizing reaches all,
-so the optimizer has to choose. An equality asks for what was measured, within its own tolerance.
+Easy: what a random working sizing measured, relaxed by 10 %. Medium and hard: the best for a random
+trade-off among all that 1,000 optimizer simulations of the circuit measured, relaxed by 10 % and by
+3 %. A working sizing is one whose metrics are all there and none worse than the easy end of the
+range that ``circuit.toml`` states for its spec. A trade-off is a random weighting of the specs with
+the hard ends of those ranges as targets; no sizing reaches all, so the optimizer has to choose. An
+equality asks for what was measured, within its own tolerance.
 
-The hard tasks of a circuit share their 1,000 simulations: each trade-off is searched for in turn,
-from all that the searches before it measured, and then takes the best for itself of all of them.
+The 1,000 simulations are eight searches of CMA-ES, each towards a trade-off of its own and each
+from the best for it of all that the searches before it measured. Hard tasks take these eight
+trade-offs first; medium tasks take others, that no search was made for.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 
 import numpy as np
@@ -47,7 +48,7 @@ _OPTIMIZER = "cmaes"
 _TOLD = 200  # sizings known already that a new optimizer run starts from
 _LEAST_WORKING = 3  # random working sizings that an optimizer run starts from
 _LEAST_SPECS = 4
-_LEAST_SEARCH = 100  # simulations towards one hard trade-off, however many tasks share them
+_SEARCH = 125  # simulations towards one trade-off
 
 
 RELAX: Mapping[Level, float] = {"easy": 0.10, "medium": 0.10, "hard": 0.03}
@@ -62,8 +63,8 @@ class Plan:
         count: Tasks per level.
         seed: Another seed, other tasks; a level's tasks do not depend on the other levels.
         vary_conditions: Draw supply, temperature and load from the circuit's ranges.
-        simulations: Of the optimizer: for each medium task, for all hard tasks together (for each
-            when their conditions differ).
+        simulations: Of the optimizer, for the medium and hard tasks of a circuit together. Where
+            conditions vary nothing can be shared, and each task gets one search.
         patience: Random sizings tried for one working sizing before giving up.
     """
 
@@ -71,7 +72,7 @@ class Plan:
     levels: tuple[Level, ...] = LEVELS
     seed: int = 0
     vary_conditions: bool = False
-    simulations: Mapping[Level, int] = field(default_factory=lambda: {"medium": 100, "hard": 1000})
+    simulations: int = 1000
     patience: int = 4000
 
 
@@ -170,12 +171,9 @@ class _Drawing:
 
     def __init__(self, circuit: Circuit, simulator: Simulator, plan: Plan, level: Level) -> None:
         self._circuit, self._simulator, self._plan, self._level = circuit, simulator, plan, level
-        name = zlib.crc32(circuit.name.encode())
-        self._seeds = np.random.SeedSequence([plan.seed, name, LEVELS.index(level)])
+        self._seeds = _seeds(plan, circuit, LEVELS.index(level))
         self._space = DesignSpace(circuit)
-        self._points = sobol_points(
-            self._space.dimension, int(self._seeds.generate_state(1)[0] & 0x7FFFFFFF)
-        )
+        self._points = _points(self._space, self._seeds)
         self._easiest = tuple(_easiest(spec) for spec in circuit.specs)
         self._screens = tuple(_screens(circuit, self._easiest))
         self._known: list[_Known] = []  # what was measured under the present conditions
@@ -184,35 +182,41 @@ class _Drawing:
 
     def draw(self) -> Iterator[tuple[BenchTask, Witness]]:
         """The level's tasks, in order."""
-        plan, level = self._plan, self._level
+        plan, circuit = self._plan, self._circuit
         generators = [np.random.default_rng(seed) for seed in self._seeds.spawn(plan.count)]
-        if level == "hard" and not plan.vary_conditions:
-            yield from self._draw_shared(generators)
-            return
+        searched: list[tuple[Spec, ...]] = []
+        if self._level != "easy" and not plan.vary_conditions:
+            searched = self._search_all()
         for index, rng in enumerate(generators):
             overrides: dict[str, float] = {}
             if plan.vary_conditions:
                 overrides = self._draw_conditions(rng)
                 self._known, self._next, self._tried = [], 0, 0
-            conditions = replace(self._circuit.conditions, **overrides)
-            if level == "easy":
+            conditions = replace(circuit.conditions, **overrides)
+            if self._level == "easy":
                 found = self._next_working(conditions)
-            else:
+            elif plan.vary_conditions:
                 goals = self._trade_off(rng)
-                self._search(goals, conditions, rng, plan.simulations[level])
+                self._search(goals, conditions, rng, min(_SEARCH, plan.simulations))
                 found = self._best(goals)
+            else:
+                known = self._level == "hard" and index < len(searched)
+                found = self._best(searched[index] if known else self._trade_off(rng))
             yield self._task(index, found, overrides, rng)
 
-    def _draw_shared(
-        self, generators: Sequence[np.random.Generator]
-    ) -> Iterator[tuple[BenchTask, Witness]]:
-        """Tasks that are the best, each for its trade-off, of one set of searches."""
-        goals = [self._trade_off(rng) for rng in generators]
-        each = max(_LEAST_SEARCH, math.ceil(self._plan.simulations["hard"] / len(goals)))
-        for goal, rng in zip(goals, generators, strict=True):
-            self._search(goal, self._circuit.conditions, rng, each)
-        for index, (goal, rng) in enumerate(zip(goals, generators, strict=True)):
-            yield self._task(index, self._best(goal), {}, rng)
+    def _search_all(self) -> list[tuple[Spec, ...]]:
+        """The searches that the medium and the hard tasks share; their trade-offs."""
+        seeds = _seeds(self._plan, self._circuit, len(LEVELS))
+        self._points = _points(self._space, seeds)
+        left = self._plan.simulations
+        searched = []
+        for seed in seeds.spawn(math.ceil(left / _SEARCH)):
+            rng = np.random.default_rng(seed)
+            goals = self._trade_off(rng)
+            self._search(goals, self._circuit.conditions, rng, min(_SEARCH, left))
+            left -= _SEARCH
+            searched.append(goals)
+        return searched
 
     def _task(
         self, index: int, found: _Known, overrides: dict[str, float], rng: np.random.Generator
@@ -321,6 +325,14 @@ class _Drawing:
             digits = 3 if name == "supply" else 2
             drawn[name] = min(max(float(f"{value:.{digits - 1}e}"), low), high)
         return drawn
+
+
+def _seeds(plan: Plan, circuit: Circuit, part: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence([plan.seed, zlib.crc32(circuit.name.encode()), part])
+
+
+def _points(space: DesignSpace, seeds: np.random.SeedSequence) -> Iterator[tuple[float, ...]]:
+    return sobol_points(space.dimension, int(seeds.generate_state(1)[0] & 0x7FFFFFFF))
 
 
 def _screens(

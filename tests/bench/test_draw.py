@@ -14,7 +14,7 @@ from acs_assistant.sim.port import SimulationRequest
 from tests.bench.parts import load
 from tests.optimizers.toy import ToySimulator, toy_circuit
 
-PLAN = Plan(count=2, seed=3, simulations={"medium": 20, "hard": 60})
+PLAN = Plan(count=2, seed=3, simulations=150)
 
 
 def test_every_task_is_met_by_its_witness_and_few_random_sizings() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from acs_assistant.bench import runner
 from acs_assistant.bench.draw import Plan, draw_tasks
-from acs_assistant.bench.runner import RESULTS, Bench, read_results, run_bench
+from acs_assistant.bench.runner import RESULTS, Bench, read_results, run_bench, sample_tasks
 from acs_assistant.bench.taskfile import BenchTask
 from acs_assistant.domain import Spec
 from acs_assistant.errors import InputError, InternalError
@@ -124,3 +124,29 @@ def test_a_file_that_is_not_results_is_not_overwritten(tmp_path: Path) -> None:
 def test_a_killed_worker_is_explained(tasks: list[BenchTask], tmp_path: Path) -> None:
     with pytest.raises(InternalError, match=r"was killed.*\n.*finished runs are kept"):
         run_bench(bench(tasks, workers=2), tmp_path, deadly_services)
+
+
+def many() -> list[BenchTask]:
+    """Two levels of two circuits and one of a third, circuit by circuit as in a file."""
+    return [
+        BenchTask(f"{circuit}-{level}-{index}", circuit, (Spec("gbw", ">=", 1.0),), level=level)
+        for circuit, levels in (("a", ("easy", "hard")), ("b", ("easy", "hard")), ("c", ("easy",)))
+        for level in levels
+        for index in range(3)
+    ]
+
+
+def test_runs_take_turns_over_circuits_and_levels() -> None:
+    jobs = Bench(many(), ("tpe", "random"), seeds=2).jobs()
+    assert len({job.key for job in jobs}) == 60
+    assert [job.seed for job in jobs] == [0] * 30 + [1] * 30
+    first = [job.task.id for job in jobs if job.proposer == "tpe"][:6]
+    assert first == ["a-easy-0", "b-easy-0", "c-easy-0", "a-hard-0", "b-hard-0", "c-easy-1"]
+
+
+def test_a_sample_is_the_same_number_of_each_circuit_and_always_the_same() -> None:
+    drawn = sample_tasks(many(), 2)
+    assert [task.circuit for task in drawn] == ["a", "a", "b", "b", "c", "c"]
+    assert drawn == sample_tasks(many(), 2)
+    assert any(drawn != sample_tasks(many(), 2, seed) for seed in range(1, 5))
+    assert sample_tasks(many(), 50) == many()

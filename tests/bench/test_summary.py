@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from acs_assistant.bench.figures import BOXES, CURVES, write_figures
-from acs_assistant.bench.summary import markdown, success_curve, summarize, write_summary
+from acs_assistant.bench.summary import (
+    markdown,
+    shared_tasks,
+    success_curve,
+    summarize,
+    write_summary,
+)
 from acs_assistant.domain import Objective
 
 
@@ -130,3 +136,17 @@ def test_files(tmp_path: Path) -> None:
     assert (tmp_path / BOXES).with_suffix(".png").stat().st_size > 5000
     write_figures(runs, tmp_path)
     assert (tmp_path / CURVES).read_text() == svg, "the same runs, the same figure"
+
+
+def test_proposers_are_compared_on_what_each_of_them_has_run() -> None:
+    runs = [
+        run("a", "x", [1.0]),
+        run("a", "y", [0.5]),
+        run("a", "x", [1.0], seed=1),
+        run("b", "x", [1.0]),
+        run("b", "z", [1.0]),
+    ]
+    shared = [(r["task"], r["proposer"], r["seed"]) for r in shared_tasks(runs, ("x", "y"))]
+    assert shared == [("a", "x", 0), ("a", "y", 0)]
+    assert len(shared_tasks(runs, ("x",))) == 3
+    assert shared_tasks(runs, ("x", "y", "z")) == []
