@@ -58,6 +58,10 @@ class LlamaCppModel:
         """The prompt as text; ``BatchSampler.tokens`` gives its ids."""
         return self._template.render(messages, tools)
 
+    def prompt_tokens(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> int:
+        """How many tokens the model reads before it answers."""
+        return len(self._sampler.tokens(self.render(messages, tools)))
+
     def stream(
         self,
         messages: Sequence[Message],

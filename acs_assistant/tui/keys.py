@@ -226,6 +226,8 @@ KEYS: tuple[Key, ...] = (
 
     Key("models", "models.other", "o", "other", "Other",
         "Any GGUF file, or the address of an OpenAI-compatible server"),
+    Key("models", "models.speed", "s", "speed", "Speed",
+        "Measure how many tokens a second this model reads and writes here; Esc stops"),
     Key("models", "models.rollback", "R", "rollback", "Roll back",
         "The model before the last adopted one"),
 

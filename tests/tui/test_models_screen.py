@@ -9,6 +9,8 @@ from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
 from acs_assistant import llm, paths
+from acs_assistant.engine.speed import load_speeds
+from acs_assistant.llm.scripted import ScriptedModel
 from acs_assistant.tui.app import AcsApp
 from acs_assistant.tui.screens.models import ModelsScreen, OtherModelDialog
 from acs_assistant.tui.screens.sessions import SessionsScreen
@@ -83,3 +85,34 @@ async def test_a_file_or_an_address(app: AcsApp, tmp_path: Path) -> None:
         await pilot.press("down", "enter")
         await until(pilot, lambda: marked(shown) == ["alpha"], "an installed one")
         assert app.services.settings.model.name == ""
+
+
+async def test_speed_is_measured_kept_and_shown(app: AcsApp) -> None:
+    app.services.open_model = lambda name: ScriptedModel(*["word " * 40] * 50)  # type: ignore[assignment]
+    async with app.run_test(size=(120, 36)) as pilot:
+        shown = await opened(pilot)
+        text = shown.query_one("#card-text")
+        await until(pilot, lambda: "not measured" in str(text.render()), "the card")
+        await pilot.press("s")
+        await until(pilot, lambda: "tokens a second" in str(text.render()), "the speed")
+        assert len(load_speeds()) == 1
+        await pilot.press("escape")
+        shown = await opened(pilot)
+        text = shown.query_one("#card-text")
+        await until(pilot, lambda: "tokens a second" in str(text.render()), "the kept speed")
+
+
+async def test_measuring_shows_what_it_does_and_can_be_stopped(app: AcsApp) -> None:
+    slow = ScriptedModel("word " * 400, delay=0.05)
+    app.services.open_model = lambda name: slow  # type: ignore[assignment]
+    async with app.run_test(size=(80, 24)) as pilot:
+        shown = await opened(pilot)
+        await pilot.press("s")
+        card = shown.query_one("#card")
+        await until(pilot, lambda: "writing" in str(card.border_subtitle), "what it does")
+        await pilot.press("escape")
+        await until(pilot, lambda: slow.closed and not card.border_subtitle, "the end")
+        assert isinstance(pilot.app.screen, ModelsScreen), "the first Escape stops, no more"
+        assert load_speeds() == {}
+        await pilot.press("escape")
+        await screen(pilot, SessionsScreen)

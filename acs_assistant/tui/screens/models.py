@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +14,9 @@ from textual.content import Content
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from acs_assistant.cancel import CancelledError, CancelToken
+from acs_assistant.domain import Task
+from acs_assistant.engine.speed import Speed, keep_speed, load_speeds, measure_speed
 from acs_assistant.errors import AcsError
 from acs_assistant.tui.choosing import use_default, use_named
 from acs_assistant.tui.keys import bindings
@@ -32,6 +36,8 @@ class ModelsScreen(Page):
     def __init__(self) -> None:
         super().__init__()
         self._cards: list[Any] = []
+        self._speeds: dict[str, Speed] = {}
+        self._measuring: CancelToken | None = None
 
     def compose(self) -> ComposeResult:
         yield Static("Models", classes="page-title", markup=False)
@@ -50,6 +56,7 @@ class ModelsScreen(Page):
     async def _fill(self) -> None:
         try:
             self._cards = list(await self.acs.offload(self.acs.services.list_models))
+            self._speeds = await self.acs.offload(load_speeds)
         except AcsError as error:
             self.acs.fail(error)
         names = self.query_one("#names", OptionList)
@@ -94,6 +101,9 @@ class ModelsScreen(Page):
             else:
                 name = field.name.replace("_", " ")
                 rows.append([(name, "$foreground-muted"), plain(str(value))])
+        speed = self._speeds.get(_key(card))
+        measured = "not measured; s does it" if speed is None else _speed_text(speed)
+        rows.append([("speed here", "$foreground-muted"), measured])
         width = max(self.query_one("#card").scrollable_content_region.width, 30)
         table = columns((Column(""), Column("", shrink=10)), rows, width, header=False)
         self.query_one("#card-text", Static).update(Content("\n").join([table, Content(text)]))
@@ -103,6 +113,63 @@ class ModelsScreen(Page):
         card = self._cards[event.option_index]
         if not isinstance(card, Elsewhere):
             await self._chosen(await use_default(self.acs, self.acs.services.adopt, card.name))
+
+    # -- speed ------------------------------------------------------------------------------
+
+    @work(group="speed")
+    async def action_speed(self) -> None:
+        """Measures the model under the cursor; the figure is kept."""
+        place = self.query_one("#names", OptionList).highlighted
+        if self._measuring is not None or place is None:
+            return
+        card = self._cards[place]
+        cancel = self._measuring = CancelToken()
+        self._busy(card, "loading")
+        try:
+            speed = await asyncio.to_thread(self._measure, card, cancel)
+            await self.acs.offload(keep_speed, _key(card), speed)
+            self._speeds[_key(card)] = speed
+        except CancelledError:
+            self.notify("Stopped; nothing was kept.")
+        except AcsError as error:
+            self.acs.fail(error)
+        finally:
+            self._measuring = None
+        if self.is_attached:
+            self.query_one("#card").border_subtitle = ""
+            self._draw()
+
+    def _measure(self, card: Any, cancel: CancelToken) -> Speed:
+        """In a thread: a model of its own, which no session waits for."""
+        services = self.acs.services
+        name = str(getattr(card, "path", card.name))
+        circuit = services.load_circuit(services.list_circuits()[0].name)
+        task = Task(circuit, circuit.specs, circuit.conditions, (circuit.conditions.corner,))
+        model = services.open_model(name)
+        try:
+            return measure_speed(
+                model, task, cancel,
+                lambda what: self.app.call_from_thread(self._busy, card, what),
+            )  # fmt: skip
+        finally:
+            model.close()
+
+    def _busy(self, card: Any, what: str) -> None:
+        if self.is_attached:
+            text = f"measuring {plain(card.name)}: {what}… Esc stops"
+            self.query_one("#card").border_subtitle = text
+
+    async def action_back(self) -> None:
+        """Stops a measurement first."""
+        if self._measuring is not None:
+            cancel = self._measuring
+            await asyncio.to_thread(cancel.cancel)
+            return
+        await super().action_back()
+
+    def on_unmount(self) -> None:
+        if self._measuring is not None:
+            self._measuring.cancel()
 
     @work(exclusive=True, group="choose")
     async def action_rollback(self) -> None:
@@ -125,6 +192,16 @@ class Elsewhere:
     """A model that the settings name and that is not installed: a file, or a server's address."""
 
     name: str
+
+
+def _key(card: Any) -> str:
+    """What its speed is kept under: another file of the same name is another model."""
+    return str(getattr(card, "sha256", "") or card.name)
+
+
+def _speed_text(speed: Speed) -> str:
+    read = "" if speed.prompt is None else f"reads {speed.prompt:,.0f}, "
+    return f"{read}writes {speed.generation:,.0f} tokens a second (measured {speed.date})"
 
 
 class OtherModelDialog(Dialog[str]):
