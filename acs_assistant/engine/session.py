@@ -241,7 +241,7 @@ class Session:
                         proposal = item
         except CancelledError:
             if streamed and prompt is not None:
-                self._keep_fragment(proposer, prompt, seed, "".join(streamed))
+                yield self._fragment(proposer, prompt, seed, "".join(streamed))
             raise
         assert proposal is not None, "a proposer ends with a proposal"
         turn = self._store.add_turn(
@@ -443,11 +443,11 @@ class Session:
             seed=seed,
         )
 
-    def _keep_fragment(self, proposer: Proposer, prompt: Prompted, seed: int, text: str) -> None:
+    def _fragment(self, proposer: Proposer, prompt: Prompted, seed: int, text: str) -> TurnStored:
         """Text that a cancel cut off stays in the tree, beside the turn that will replace it."""
-        error = "stopped before it was complete."
-        fragment = Proposal({}, proposer.name, reasoning=text, raw=text, error=error)
-        self._keep_aside(fragment, self._provenance(proposer, seed, prompt), prompt.messages, error)
+        cut, made = "stopped before it was complete.", self._provenance(proposer, seed, prompt)
+        words = Proposal({}, proposer.name, reasoning=text, raw=text, error=cut)
+        return self._stored(self._keep_aside(words, made, prompt.messages, cut))
 
     def _keep_aside(
         self,

@@ -274,3 +274,8 @@ def verdict(turn: Turn) -> str:
     if turn.evaluation.status == "failed":
         return "failed"
     return "met" if turn.evaluation.score.met else turn.decision.kind
+
+
+def cut_off(turn: Turn) -> bool:
+    """The model was stopped before its proposal was complete."""
+    return verdict(turn) == "regenerated" and bool(turn.proposal.error)

@@ -303,8 +303,10 @@ def test_cancel_in_the_model_keeps_its_words_and_the_place(open_session: Open) -
     cancel = CancelToken()
     proposer = ScriptedProposer([SHORT], on_text=cancel.cancel)
     session = open_session(proposer)
-    assert list(session.run(cancel=cancel))[-1] == Stopped("cancelled")
+    *_, stored, stopped = session.run(cancel=cancel)
+    assert stopped == Stopped("cancelled")
     fragment = session.turns()[0]
+    assert isinstance(stored, TurnStored) and stored.turn == fragment, "a view is told of it"
     assert fragment.proposal.raw == "wider " and fragment.decision.kind == "regenerated"
     assert session.head is None
     proposer.on_text = lambda: None

@@ -151,8 +151,28 @@ async def test_escape_stops_and_loses_nothing(tmp_path: Path, clock: Clock) -> N
         kept = app.services.store.turns(1)
         assert [verdict(turn) for turn in kept] == ["regenerated"]
         assert kept[0].proposal.reasoning
+        assert [verdict(turn) for turn in shown.state.in_order()] == ["regenerated"]
+        titles = [str(title.render()) for title in shown.query(".entry-title")]
+        assert len(titles) == 1 and "stopped" in titles[0] and "thinking" not in titles[0]
         await pilot.press("space")
         await asked(pilot)
+
+
+async def test_a_turn_that_was_stopped_before_its_first_word_leaves_no_entry(
+    tmp_path: Path, clock: Clock
+) -> None:
+    app = make_app(tmp_path, clock, model=ScriptedModel(reply(0), delay=20.0))
+    async with app.run_test() as pilot:
+        await screen(pilot, SessionsScreen)
+        await pilot.press("f")
+        await screen(pilot, DesignScreen)
+        shown = app.screen
+        assert isinstance(shown, DesignScreen)
+        await until(pilot, lambda: bool(shown.query(".entry")), "the turn's entry")
+        await pilot.press("escape")
+        await idle(pilot)
+        await until(pilot, lambda: not shown.query(".entry"), "its end")
+        assert not shown.session.turns()
 
 
 async def test_undo_redo_and_fork_keep_every_turn(tmp_path: Path, clock: Clock) -> None:

@@ -173,6 +173,7 @@ class DesignScreen(SessionKeys, inherit_bindings=False):
             case SimulationFinished(evaluation=evaluation) if evaluation.status == "failed":
                 self._failed(evaluation.error)
             case Stopped():
+                await reasoning.stop()
                 self._stopped(event)
 
     # -- which panel is in front ------------------------------------------------------------

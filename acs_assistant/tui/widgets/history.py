@@ -12,7 +12,7 @@ from textual.widgets import Tree
 from textual.widgets.tree import TreeNode
 
 from acs_assistant.domain import Turn
-from acs_assistant.tui.state import SessionState, verdict
+from acs_assistant.tui.state import SessionState, cut_off, verdict
 from acs_assistant.tui.widgets.themed import themed
 
 _SIGN = {"met": "✓", "failed": "✗", "rejected": "✗", "invalid": "✗", "waiting": "?"}
@@ -122,7 +122,7 @@ class HistoryTree(Tree[int], inherit_bindings=False):
             self.app,
             (here, "$text-accent"),
             f" turn {turn.index}  ",
-            (f"{_SIGN.get(word, '·')} {word}", style),
+            (f"{_SIGN.get(word, '·')} {'stopped' if cut_off(turn) else word}", style),
             score,
             (star, "$text-accent"),
             (dim, "$foreground-muted"),

@@ -16,7 +16,7 @@ from textual.widgets.markdown import MarkdownStream
 
 from acs_assistant.domain import Circuit, Turn
 from acs_assistant.storage.records import Exchange
-from acs_assistant.tui.state import Prediction, SessionState, verdict
+from acs_assistant.tui.state import Prediction, SessionState, cut_off, verdict
 from acs_assistant.tui.text import first_line, metric_unit, plain, quantity
 from acs_assistant.tui.widgets.answer import Answer, answer_note
 from acs_assistant.tui.widgets.columns import Cell, Column, columns
@@ -181,7 +181,7 @@ class Reasoning(VerticalScroll):
         """A stage of a turn was stored: titles, predictions and folding follow."""
         entry = self._entry(turn.id)
         if entry is None:
-            if verdict(turn) == "regenerated":
+            if verdict(turn) == "regenerated" and not cut_off(turn):
                 return  # a candidate that was not taken: the history holds it
             if self._live is None or self._live.turn is not None or self._live.index != turn.index:
                 await self.start(turn.index)
@@ -199,6 +199,14 @@ class Reasoning(VerticalScroll):
             if turn.evaluation is not None or turn.decision.kind not in ("accepted", "edited"):
                 await entry.fold(self.fold_after, by_hand=False)
                 await self._close(entry, turn)
+
+    async def stop(self) -> None:
+        """The run is over: of a turn that came to nothing there is nothing to show."""
+        live, self._live = self._live, None
+        if live is not None:
+            await live.finish()
+            if live.turn is None:
+                await live.remove()
 
     async def ask(self, turn: Turn, question: str) -> Answer:
         """Opens the turn's entry and puts a question below it, to be answered."""
@@ -274,7 +282,7 @@ def _thoughts(turn: Turn) -> str:
 
 def _title(turn: Turn, folded: bool, right: Sequence[bool] = ()) -> Content:
     """``right`` says of each predicted effect that was measured whether it came true."""
-    word = verdict(turn)
+    word = "stopped" if cut_off(turn) else verdict(turn)
     style = {"met": "$text-success", "failed": "$text-error", "invalid": "$text-error",
              "waiting": "$text-warning"}.get(word, "$foreground-muted")  # fmt: skip
     parts: list[str | tuple[str, str]] = [
