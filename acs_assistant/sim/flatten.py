@@ -176,8 +176,9 @@ class _Expansion:
     ) -> dict[str, float]:
         """Parameters of one instance.
 
-        As in ngspice, each is set in the order in which the subcircuit declares them, and what the
-        instance gives (``ad='w*0.3'``) sees those already set before it sees the caller's.
+        As in ngspice, each is set in the order in which the subcircuit declares them, or later when
+        it reads one that is not set yet, and what the instance gives (``ad='w*0.3'``) sees those
+        already set before it sees the caller's.
         """
         env: dict[str, float] = dict(caller)
         shared = self.shared
@@ -185,12 +186,18 @@ class _Expansion:
             for name, expression in given.items():
                 if name not in cell.declared:
                     env[name] = expression(caller, shared)
+            late: list[tuple[str, Expression]] = []
             for name, default in cell.header:
                 chosen = given.get(name)
                 if chosen is None and not cell.library and name in self.overrides:
                     env[name] = self.overrides[name]
-                else:
+                    continue
+                try:
                     env[name] = (chosen or default)(env, shared)
+                except ExpressionError:
+                    late.append((name, chosen or default))
+            while late:
+                late = self._set_late(late, env)
             for name, default in cell.locals:
                 if not cell.name and name in self.overrides:
                     env[name] = self.overrides[name]
@@ -199,6 +206,25 @@ class _Expansion:
         except ExpressionError as error:
             raise DeckError(f"{error} (in {cell.name or 'the testbench'})") from None
         return env
+
+    def _set_late(
+        self, late: list[tuple[str, Expression]], env: dict[str, float]
+    ) -> list[tuple[str, Expression]]:
+        """Sets what can be set now; returns the others.
+
+        Raises:
+            ExpressionError: None can be set.
+        """
+        left = []
+        for name, expression in late:
+            try:
+                env[name] = expression(env, self.shared)
+            except ExpressionError as error:
+                left.append((name, expression))
+                last = error
+        if len(left) == len(late):
+            raise last
+        return left
 
     def _expand(
         self,
@@ -254,15 +280,18 @@ class _Expansion:
             )
         given = dict(element.parameters)
         path = (*instance, element.name)
-        times = multiple * (given["p_m"](env, self.shared) if "p_m" in given else 1.0)
+        copies = given["p_m"](env, self.shared) if "p_m" in given else 1.0
+        # A subcircuit that declares m multiplies by itself, as those of GF180MCU do.
+        times = multiple if "p_m" in inner.declared else multiple * copies
         if not instance:
             self.root = element.name if inner.library else element.model
         if inner.library and self.draws is not None:
             self.draws.enter(self.root, *path[1:])
         scope = self._scope(inner, given, env if prefix else {})
         if inner.library and not inner.transistors:
+            scale = self.library.scale
             own = {name: scope[name] for name in (*inner.declared, *given)}
-            self.flat.areas.append((path, _outline(own) * self.library.scale**2 * times))
+            self.flat.areas.append((path, _outline(own) * scale**2 * multiple * copies))
         head = f"{prefix}{element.name}."
         self._expand(inner, scope, head, dict(zip(inner.ports, nodes, strict=True)), path, times)
 

@@ -65,7 +65,7 @@ def check_lines(lines: list[Line]) -> None:
         if first in (".meas", ".measure"):
             word = _REDIRECTION.search(re.split(r"\bparam\s*=", line.text)[0])
             if word:
-                raise _refusal(line, word[0], "A measurement is a command, which could write files.")
+                raise _refusal(line, word[0], "A measurement could write a file with it.")
         if "`" in line.text:
             raise _refusal(line, "`", "Back quotes run commands in a shell.")
         if first[0] in "vib" and _FILE_SOURCE.search(line.text):

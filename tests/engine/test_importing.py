@@ -108,7 +108,9 @@ def test_an_amplifier_with_variables_elsewhere_is_imported_and_sound(files: Path
     assert circuit.parameter("mload").grid == 1 and circuit.parameter("ibias").unit == "A"
     assert (circuit.conditions.supply, circuit.conditions.load) == (1.8, 1e-12)
     assert circuit.conditions.corner == "ss"
-    assert {m.name for m in circuit.metrics} == {"dc_gain", "gbw", "gain_lost", "late_gain"}
+    assert {m.name for m in circuit.metrics} == {
+        "dc_gain", "gbw", "gain_lost", "late_gain", "phase_margin", "power", "area",
+    }  # fmt: skip
     metrics = circuit.reference_metrics
     assert 25 < metrics["dc_gain"] < 60 and metrics["gbw"] > 1e6
     assert metrics["gain_lost"] == pytest.approx(metrics["dc_gain"] - 0.9, rel=1e-4)
@@ -262,8 +264,12 @@ def test_a_file_that_is_elsewhere_can_be_given(files: Path) -> None:
         ({"netlists__amp_dot_cir": NETLIST.replace(".ends My_Amp", "")}, "amp.cir:2: .*not closed"),
         ({"benches__TB_ac_dot_cir": BENCH.replace("my_amp", "other vdd")}, "does not instantiate"),
         (
-            {"benches__TB_ac_dot_cir": BENCH.replace(".meas", "*").replace("meas", "*")},
-            "has a .meas line",
+            {
+                "netlists__amp_dot_cir": NETLIST.replace("__pfet_01v8", "__x").replace(
+                    "sky130_fd_pr__x", "p_18"
+                )
+            },
+            "amp.cir:5: there is no model 'p_18'",
         ),
         (
             {"benches__TB_ac_dot_cir": BENCH.replace("ac dec", "* ").replace("\nop\n", "\n")},
@@ -354,3 +360,185 @@ meas ac again find vdb(out) at=10
     assert where["doubled"] == "ac_3" and where["again"] == "ac_4"
     assert "ac 2" in (files / "out" / "tb_ac_3.spice").read_text()
     assert "ac 1" in (files / "out" / "tb_ac_4.spice").read_text()
+
+
+FLAT = """\
+two stages on one sheet
+.include "/home/somebody/models/level1.txt"
+.param wp=20u lp=1u mp=2 wn=10u ln=1u ib=20u
+.param cc=2p
+.param cload=5p
+Mn1 d1 inn tail 0 nmos w=wn l=ln m=1
+Mn2 d2 inp tail 0 nmos w=wn l=ln m=1
+Mp1 d1 d1 vdd vdd pmos w=wp l=lp m=mp
+Mp2 d2 d1 vdd vdd pmos w=wp l=lp m=mp
+Mn3 tail nb 0 0 nmos w=wn l=ln m=2
+Mn4 nb nb 0 0 nmos w=wn l=ln m=2
+Mp3 out d2 vdd vdd pmos w=wp l=lp m='2*mp'
+Mn5 out nb 0 0 nmos w=wn l=ln m=2
+Cc d2 z cc
+Rz z out 1k
+Ib vdd nb ib
+Vin in 0 dc=0 ac=1
+Ep inp cm in 0 0.5
+En inn cm in 0 -0.5
+Vcm cm 0 dc=0.9
+Vdd vdd 0 dc=1.8
+CL out 0 cload
+.ac dec 10 1 10G
+.control
+run
+wrdata ac.csv v(out)
+op
+wrdata dc.csv i(vdd)
+.endc
+.end
+"""
+MODELS = """\
+* textbook
+.model nmos nmos level=1 vto=0.45 kp=200u lambda=0.05 tox=4n cgso=0.3n cgdo=0.3n
+.model pmos pmos level=1 vto=-0.45 kp=80u lambda=0.08 tox=4n cgso=0.3n cgdo=0.3n
+"""
+
+
+def test_a_circuit_that_stands_in_its_testbench_is_taken_out_of_it(tmp_path: Path) -> None:
+    write(tmp_path, amp_dot_cir=FLAT, level1_dot_txt=MODELS)
+    deck = tmp_path / "amp.cir"
+    simulator = make_simulator(workers=1)
+    try:
+        made = import_circuit(
+            deck, [deck], tmp_path / "out", include=[tmp_path / "level1.txt"], simulator=simulator
+        )
+        checked = check_circuit(load_circuit(str(tmp_path / "out")), simulator)
+    finally:
+        simulator.close()
+    circuit = made.circuit
+    assert checked.problems == ()
+    assert set(circuit.reference) == {"wp", "lp", "mp", "wn", "ln", "cc", "ib", "rz"} - {"rz"}
+    assert circuit.parameter("wp").devices == ("MP1", "MP2", "MP3")
+    assert circuit.parameter("ln").min == 1e-6 and circuit.pdk == "none"
+    assert circuit.conditions.supply == 1.8 and circuit.conditions.load == 5e-12
+    bench = (tmp_path / "out" / "tb_amp.spice").read_text()
+    assert "mn1" not in bench and "cl out 0 {cload}" in bench and "vcm cm 0" in bench
+    measures = {m.name: m.measure for m in circuit.metrics}
+    assert measures == {
+        "dc_gain": "dc_gain", "gbw": "unity_gain_frequency", "phase_margin": "phase_margin",
+        "power": "power", "area": "area",
+    }  # fmt: skip
+    values = circuit.reference_metrics
+    assert values["dc_gain"] > 40 and values["gbw"] > 1e6 and 20 < values["phase_margin"] < 120
+    assert checked.evaluation is not None and len(checked.evaluation.nominal.devices) == 8
+
+
+SHEET = """\
+** sch_path: /home/somebody/amp.sch
+**.subckt amp vdd vss inp inn out ibias
+*.iopin vdd
+x1 vdd inp inn n1 n2 tail vss pair
+XM5 tail ibias vss vss nfet_03v3 L=1u W=5u nf=1 ad='int((nf+1)/2) * W/nf * 0.18u' m=2
+XM6 ibias ibias vss vss nfet_03v3 L=1u W=5u nf=1 ad=0.9p as=0.9p pd=10.36u nrd=0.036 m=1
+XM9 vss vss vss vss nfet_03v3 L=1u W=5u nf=1 m=4
+XM7 out n2 vdd vdd pfet_03v3 L=0.5u W=40u nf=1 m=1
+XM8 out ibias vss vss nfet_03v3 L=1u W=5u nf=1 m=8
+XCC n2 out cap_mim_2f0_m4m5_noshield c_width=20u c_length=20u m=1
+**.ends
+
+* expanding   symbol:  pair.sym
+.subckt pair vdd inp inn n1 n2 tail vss
+XM1 n1 inn tail vss nfet_03v3 L=0.5u W=10u nf=1 m=1
+XM2 n2 inp tail vss nfet_03v3 L=0.5u W=10u nf=1 m=1
+XM3 n1 n1 vdd vdd pfet_03v3 L=0.5u W=5u nf=1 m=1
+XM4 n2 n1 vdd vdd pfet_03v3 L=0.5u W=5u nf=1 m=1
+.ends
+.end
+"""
+SHEET_BENCH = """\
+** sch_path: /home/somebody/tb_amp.sch
+**.subckt tb_amp
+x1 vdd GND vip vin vout ibias amp
+V1 vdd GND 3.3
+V2 cm GND 1.5
+Vd d GND ac 1
+Ep vip cm d GND 0.5
+En vin cm d GND -0.5
+I0 vdd ibias 10u
+CL vout GND 2p m=1
+**** begin user architecture code
+.include $::180MCU_MODELS/design.ngspice
+.lib /foss/pdks/gf180mcuD/libs.tech/ngspice/sm141064.ngspice ss
+.include /foss/designs/amp/netlist/amp.spice
+.option wnflag=1
+.control
+ac dec 20 10 1G
+let mag = abs(v(vout))
+let margin = phase(v(vout))*180/pi + 180
+meas ac ugf when mag=1 fall=1
+meas ac pm find margin when mag=1
+tran 1n 10n
+write tb_amp.raw
+quit 0
+.endc
+**** end user architecture code
+**.ends
+.GLOBAL GND
+.end
+"""
+
+
+def test_a_sheet_of_a_schematic_editor_on_another_process_is_imported(tmp_path: Path) -> None:
+    write(tmp_path, amp_dot_spice=SHEET, tb_amp_dot_spice=SHEET_BENCH)
+    simulator = make_simulator(workers=1)
+    try:
+        made = import_circuit(
+            tmp_path / "amp.spice",
+            [tmp_path / "tb_amp.spice"],
+            tmp_path / "out",
+            simulator=simulator,
+        )
+        checked = check_circuit(load_circuit(str(tmp_path / "out")), simulator)
+    finally:
+        simulator.close()
+    circuit = made.circuit
+    assert checked.problems == ()
+    assert (circuit.name, circuit.pdk, circuit.conditions.corner) == ("amp", "gf180mcu", "ss")
+    devices = {p.name: set(p.devices) for p in circuit.parameters}
+    assert devices["w_m1_x1"] == {"M1_X1", "M2_X1"} and devices["w_m3_x1"] == {"M3_X1", "M4_X1"}
+    assert devices["w_m5"] == {"M5", "M6", "M8"}, "one gate; M7 shares only the supply"
+    assert devices["m_m5"] == {"M5"} and devices["m_m8"] == {"M8"}
+    assert "m_m6" not in devices and not any("M9" in group for group in devices.values())
+    assert devices["i_ibias"] == {"I0"} and circuit.reference["i_ibias"] == 10e-6
+    assert circuit.parameter("l_m1_x1").min == 0.28e-6
+    assert "ad={0.9p*w_m5/5u}" in circuit.netlist and "nrd={0.036*5u/w_m5}" in circuit.netlist
+    assert "cap_mim_2f0ff" in circuit.netlist
+    measured = circuit.reference_metrics
+    assert measured["ugf"] > 1e6 and 10 < measured["pm"] < 120
+    assert measured["power"] == pytest.approx(3.3 * 110e-6, rel=0.2)
+    assert {s.metric for s in circuit.specs} >= {"ugf", "pm", "power"}
+
+
+def test_sizes_below_the_models_begin_at_the_rule(files: Path) -> None:
+    variables = VARIABLES.replace("Wtail=5", "Wtail=0.2")
+    write(files, variables__amp_dot_par=variables)
+    made = take(files)
+    assert made.circuit.reference["wtail"] == 0.42e-6
+    assert "wtail = 200n is less than the 420n" in "\n".join(made.changed)
+
+
+def test_figures_that_serve_others_are_no_metrics_and_units_follow_the_formula(files: Path) -> None:
+    bench = BENCH.replace(".control", ".meas ac level find vdb(out) at=10\n"
+        ".meas ac cmrr find vdb(out) at=100meg\n"
+        ".meas ac up when vdb(out)=level\n"
+        ".meas ac gbw_mhz param='gbw*1e-6'\n.control")  # fmt: skip
+    write(files, benches__TB_ac_dot_cir=bench)
+    simulator = make_simulator(workers=1)
+    try:
+        made = take(files, simulator=simulator)
+    finally:
+        simulator.close()
+    metrics = {m.name: m for m in made.circuit.metrics}
+    assert "level" not in metrics and "other measurements read it" in "\n".join(made.dropped)
+    assert metrics["gbw_mhz"].unit == "MHz" and metrics["gbw"].unit == "Hz"
+    assert "vdb(out)=0" in metrics["gbw"].description
+    value = made.circuit.reference_metrics["cmrr"]
+    assert metrics["cmrr"].better == ("higher" if value > 0 else "lower")
+    assert any(s.metric == "cmrr" for s in made.circuit.specs)

@@ -89,10 +89,20 @@ I14 0 b14 1u
 M15 d15 d15 0 0 nn w=q l={w}
 .model nn nmos level=1 vto=0.5 kp=1e-4
 V15 d15 0 1
+.subckt own a k=2 m=1
+R1 a 0 {k} m={m}
+.ends
+.subckt late a k=1 n=2
+R1 a 0 {k}
+.ends
+V16 a16 0 1
+X16 a16 own k=6 m=3
+V17 a17 0 1
+X17 a17 late k='int(n/2)*3' n=4
 .op
 .end
 """
-NAMES = [f"v{i}" for i in range(1, 16)]
+NAMES = [f"v{i}" for i in range(1, 18)]
 
 
 def agrees_with_ngspice(pool: Pool, folder: Path, text: str, metrics: list[Metric]) -> None:

@@ -14,8 +14,10 @@ from acs_assistant.engine.importing.expressions import (
     value_of,
 )
 from acs_assistant.engine.importing.files import Report, Section, Source, Subcircuit
+from acs_assistant.engine.importing.flat import take_out
 from acs_assistant.engine.importing.netlist import Netlist
 from acs_assistant.engine.importing.servo import buffered
+from acs_assistant.engine.importing.technology import library_card
 from acs_assistant.errors import CircuitError, nearest
 from acs_assistant.sim.expressions import parse_number
 from acs_assistant.sim.spice import Line, split_words
@@ -28,11 +30,22 @@ _LARGEST_LOAD = 1e-6  # farads; a larger capacitor only blocks dc
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """One testbench. ``supply`` and ``load`` are None when it has none that could be recognised."""
+    """One testbench.
+
+    Attributes:
+        supply, load: None when it has none that could be recognised.
+        shown: What was plotted, printed or written after which kind of analysis.
+        power_source: The voltage source that supplies the first copy of the circuit and its net;
+            None when there is no single one.
+    """
 
     name: str
     text: str
+    cards: tuple[Line, ...]
+    analyses: tuple[Line, ...]
     measures: tuple[Line, ...]
+    shown: tuple[tuple[str, str], ...]
+    power_source: tuple[str, str] | None
     supply: float | None
     load: float | None
     temperature: str
@@ -42,15 +55,19 @@ class Bench:
 def choose_circuit(
     netlist: Source, benches: Sequence[Source], name: str, report: Report
 ) -> Subcircuit:
-    """The subcircuit to size: the one that is named, or that the testbenches instantiate.
+    """The subcircuit to size: the one that is named, or that the testbenches instantiate, or what
+    stands in them without one.
 
     Raises:
         CircuitError: There is none, or it is not clear which.
     """
     found = netlist.subcircuits
+    taken = None if found else take_out(netlist, benches, name, report)
+    if taken is not None:
+        return taken
     if not found:
         raise CircuitError(
-            "there is no .subckt in the netlist.",
+            "there is no .subckt in the netlist, and no transistor.",
             hint="Put the circuit to be sized into a .subckt with its ports.",
             file=f"{netlist.name}",
         )
@@ -139,10 +156,18 @@ def _bench(
     supply = _condition(cards, fixed, "supply", report)
     load = _condition(cards, fixed, "load", report)
     name = _bench_name(source.name)
+    kinds = {line.text.split()[0] for line in section.analyses}
+    if ".op" not in kinds and kinds & {".ac", ".tran"}:
+        # Every device's operating point is wanted; beside an ac analysis it costs nothing.
+        section.analyses.insert(0, Line(".op", source.name, 0))
     return Bench(
         name if number == 1 else f"{name}_{number}",
         _text(source, section, made, cards, fixed, supply, load),
+        tuple(cards),
+        tuple(section.analyses),
         tuple(section.measures),
+        tuple(section.shown),
+        _power_source(cards, made),
         supply,
         load,
         source.temperature,
@@ -174,6 +199,19 @@ def _with_ac(words: list[str], value: str) -> list[str]:
         return [*words, "ac", value]
     after = place + 1 if "=" in words[place] else place + 2
     return [*words[:place], "ac", value, *words[after:]]
+
+
+def _power_source(cards: Sequence[Line], made: Netlist) -> tuple[str, str] | None:
+    first = next((w for card in cards if (w := _instance(card))[-1:] == [made.circuit]), [])
+    found = [
+        (words[0], words[1])
+        for card in cards
+        if (words := split_words(card.text))[0][0] == "v"
+        and words[1] in first[1:-1]
+        and _SUPPLY_NODE.search(words[1])
+        and len(words) > 3
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def _bench_name(stem: str) -> str:
@@ -249,8 +287,9 @@ def _text(
 
     known = {**fixed, **dict.fromkeys(made.parameters, "")}
     lines = [f"* {source.name}: imported"]
-    if made.pdk == "sky130":
-        lines.append(f'.lib "sky130.lib.spice" {source.corner or "tt"}')
+    library = library_card(made.pdk, source.corner)
+    if library:
+        lines.append(library)
     lines.append(".include netlist.spice")
     conditions = [f"supply={format_quantity(supply, 9)}"] if supply is not None else []
     conditions += [f"load={format_quantity(load, 9)}"] if load is not None else []

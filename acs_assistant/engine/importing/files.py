@@ -9,6 +9,7 @@ from pathlib import Path
 
 from acs_assistant.engine.importing.commands import ANALYSES, MEASURES, Commands
 from acs_assistant.engine.importing.expressions import value_of
+from acs_assistant.engine.importing.technology import corner_of, pdk_of_file
 from acs_assistant.errors import CircuitError, InputError
 from acs_assistant.sim.functions import Function, read_function, write_out
 from acs_assistant.sim.safety import check_text
@@ -22,10 +23,8 @@ from acs_assistant.sim.spice import (
 )
 
 _SWITCH = re.compile(r"^(mc_(mm|pr)_switch|mc_switch|process_switch|mismatch_switch)$")
-_PDK_FILE = re.compile(
-    r"sky130|libs\.tech|libs\.ref|[/\\](corners?|models?|mosfet_model)[/\\]|\.l$", re.IGNORECASE
-)
-_CORNER = re.compile(r"(?:^|[/\\_.])(tt|ff|ss|fs|sf)(?=$|[/\\_.])", re.IGNORECASE)
+_COMMENTED = re.compile(r"^\*+\s*(\.subckt[ \t]+\w+[ \t]+\S)", re.IGNORECASE | re.MULTILINE)
+_COMMENTED_END = re.compile(r"^\*+\s*(\.ends)\b", re.IGNORECASE | re.MULTILINE)
 _SHOWN = frozenset({".save", ".print", ".plot", ".probe", ".four", ".width", ".title", ".end"})
 
 
@@ -106,7 +105,7 @@ def read_source(path: Path, report: Report, given: Mapping[str, Path], *, title:
         CircuitError: A line makes no sense; names file and line.
     """
     source = Source(path.stem)
-    lines = _expand(path, source, report, given, title, frozenset())
+    lines = _expand(path, source, report, given, title, ())
     inside: Subcircuit | None = None
     control = False
     commands = Commands(source, report)
@@ -237,17 +236,26 @@ def _expand(
     report: Report,
     given: Mapping[str, Path],
     title: bool,
-    above: frozenset[Path],
+    above: tuple[tuple[Path, str], ...],
+    section: str = "",
 ) -> Iterator[Line]:
-    resolved = path.resolve()
-    if resolved in above:
+    """The lines of a file and of those that it includes.
+
+    Args:
+        section: Only the lines between ``.lib section`` and ``.endl``.
+    """
+    here = (path.resolve(), section)
+    if here in above:
         raise InputError("the file includes itself.", file=path)
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}.", file=path) from error
     check_text(text, str(path))
-    for line in logical_lines(text, path.name, title=title):
+    if not title:
+        text = _with_commented_subcircuit(text)
+    lines = logical_lines(text, path.name, title=title)
+    for line in _section(lines, section) if section else lines:
         first, _, rest = line.text.partition(" ")
         if first == ".end":
             return
@@ -258,18 +266,17 @@ def _expand(
         if not words:
             raise line.error("a file card needs a file name.")
         name = words[0].strip("\"'")
-        section = words[1].lower() if first == ".lib" and len(words) > 1 else ""
+        inner = words[1].lower() if first == ".lib" and len(words) > 1 else ""
         target = path.parent / name.replace("\\", "/")
         if not target.is_file():
             target = given.get(target.name.lower(), target)
-        if section or _PDK_FILE.search(name):
-            corner = _CORNER.search(section or name)
-            source.corner = source.corner or (corner[1].lower() if corner else "tt")
+        if pdk_of_file(name) is not None:
+            source.corner = source.corner or corner_of(inner or name)
             report.changed.append(
                 f"{line.file}:{line.number}: '{name}' is the installed device library now"
             )
         elif target.is_file():
-            yield from _expand(target, source, report, given, False, above | {resolved})
+            yield from _expand(target, source, report, given, False, (*above, here), inner)
         else:
             raise CircuitError(
                 f"includes '{name}', which is not there.",
@@ -277,3 +284,22 @@ def _expand(
                 file=path,
                 line=line.number,
             )
+
+
+def _section(lines: list[Line], name: str) -> Iterator[Line]:
+    inside = False
+    for line in lines:
+        words = line.text.lower().split()
+        if words[0] == ".lib" and len(words) == 2:
+            inside = words[1] == name
+        elif words[0] == ".endl":
+            inside = False
+        elif inside:
+            yield line
+
+
+def _with_commented_subcircuit(text: str) -> str:
+    """xschem comments out the ``.subckt`` of the sheet that is on top; the circuit needs it."""
+    if not _COMMENTED.search(text):
+        return text
+    return _COMMENTED_END.sub(r"\1", _COMMENTED.sub(r"\1", text, count=1), count=1)

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from acs_assistant.atomic import write_text
-from acs_assistant.domain import Circuit, Evaluation, Task
+from acs_assistant.domain import Circuit, Evaluation, Parameter, Task
 from acs_assistant.engine.evaluate import evaluate
 from acs_assistant.engine.importing.benches import Bench, choose_circuit, read_benches
 from acs_assistant.engine.importing.files import Report, read_source
-from acs_assistant.engine.importing.metrics import MetricGuess, guess_metric
+from acs_assistant.engine.importing.metrics import (
+    MetricGuess,
+    built_in,
+    guess_metric,
+    intermediate,
+    with_scale,
+    with_sign,
+)
 from acs_assistant.engine.importing.netlist import Netlist, make_netlist
 from acs_assistant.errors import InputError
 from acs_assistant.library import load_circuit, write_reference
 from acs_assistant.sim.port import Simulator
+from acs_assistant.sim.spice import Line
 from acs_assistant.units import format_quantity
 
+_TRIALS = 5
+"""Sizings that are tried for metrics which the reference does not reach."""
 _RELAXED = 0.1
 """How far proposed targets lie below what the reference reaches."""
 
@@ -93,8 +104,8 @@ def _write(
     metrics = _metrics(benches, report)
     if not metrics:
         raise InputError(
-            "no testbench has a .meas line, so there is nothing to measure.",
-            hint="Add .meas lines, or write [[metric]] tables with built-in measures by hand.",
+            "no testbench has a .meas line, and none shows an output that could be measured.",
+            hint="Add .meas lines, or a plot of the output after .ac or .tran.",
         )
     write_text(out / "netlist.spice", made.text)
     for bench in benches:
@@ -111,10 +122,10 @@ def _write(
             key: value for key, value in evaluation.nominal.metrics.items() if math.isfinite(value)
         }
         if measured:
-            for metric in metrics:
-                if metric.name not in measured:
-                    report.dropped.append(f"metric {metric.name} (it could not be measured)")
-            metrics = [metric for metric in metrics if metric.name in measured]
+            lines = [line for bench in benches for line in bench.measures]
+            reached = _reached_elsewhere(circuit, metrics, measured, simulator, report)
+            metrics = _kept(metrics, measured, reached, lines, report)
+            measured = {m.name: measured[m.name] for m in metrics if m.name in measured}
             write_text(out / "circuit.toml", _toml(made, benches, metrics, measured, origin))
             write_reference(out, sizing, measured)
             circuit = load_circuit(str(out))
@@ -136,12 +147,78 @@ def _metrics(benches: Sequence[Bench], report: Report) -> list[MetricGuess]:
         for line in bench.measures:
             guess = guess_metric(line, bench.name)
             if guess.name in found:
-                report.drop(line, "a metric of that name was found before")
+                if not (guess.optional and found[guess.name].optional):
+                    report.drop(line, "a metric of that name was found before")
             elif not re.fullmatch(r"[a-z][a-z0-9_]*", guess.name):
                 report.drop(line, "a metric needs a name of letters and digits")
+            elif intermediate(guess, bench.measures):
+                if not guess.optional:
+                    report.drop(line, "no metric of its own: other measurements read it")
             else:
                 found[guess.name] = guess
-    return list(found.values())
+    for bench in benches:
+        for guess in built_in(bench):
+            if guess.name not in found:
+                found[guess.name] = guess
+                asked = " ".join(f"{k}={v}" for k, v in guess.arguments.items())
+                report.taken.append(f"metric {guess.name}: the built-in {guess.measure} of {asked}")
+    if found and benches and "area" not in found:
+        found["area"] = MetricGuess(
+            "area", "m2", benches[0].name, "lower", "area", description="gates and passives",
+            spec=False,
+        )  # fmt: skip
+    return list(found.values()) if len(found) > 1 else []
+
+
+def _reached_elsewhere(
+    circuit: Circuit,
+    metrics: Sequence[MetricGuess],
+    measured: Mapping[str, float],
+    simulator: Simulator,
+    report: Report,
+) -> set[str]:
+    """Metrics that the reference does not reach (no unity-gain crossing, say) but others do."""
+    missing = {m.name for m in metrics if not m.optional or m.measure != "meas"} - set(measured)
+    reached: set[str] = set()
+    generator = random.Random(0)
+    task = Task(circuit, (), circuit.conditions, (circuit.conditions.corner,))
+    for _ in range(_TRIALS):
+        if not missing - reached:
+            break
+        sizing = {
+            p.name: _varied(p, circuit.reference[p.name], generator) for p in circuit.parameters
+        }
+        metrics_there = evaluate(task, sizing, simulator).nominal.metrics
+        reached |= {name for name in missing if math.isfinite(metrics_there.get(name, math.nan))}
+    if reached:
+        report.taken.append(
+            f"{', '.join(sorted(reached))}: not measurable at the reference, but at other sizings"
+        )
+    return reached
+
+
+def _varied(parameter: Parameter, value: float, generator: random.Random) -> float:
+    chosen = value * math.exp(generator.uniform(-1.2, 1.2)) if value > 0 else value
+    return parameter.snap(min(max(chosen, parameter.min), parameter.max))
+
+
+def _kept(
+    metrics: Sequence[MetricGuess],
+    measured: Mapping[str, float],
+    reached: set[str],
+    lines: Sequence[Line],
+    report: Report,
+) -> list[MetricGuess]:
+    kept = []
+    for metric in metrics:
+        if metric.name in measured:
+            metric = with_scale(with_sign(metric, measured[metric.name]), lines, measured)
+            kept.append(metric)
+        elif metric.name in reached or metric.measure != "meas":
+            kept.append(metric)
+        elif not metric.optional:
+            report.dropped.append(f"metric {metric.name} (it could not be measured)")
+    return kept
 
 
 def _toml(
@@ -190,13 +267,17 @@ def _toml(
             f'name = "{metric.name}"',
             f'unit = "{metric.unit}"',
             f'testbench = "{metric.testbench}"',
-            'measure = "meas"',
-            f'arguments = {{ name = "{metric.name}" }}',
+            f'measure = "{metric.measure}"',
+            *([f"arguments = {_inline(metric.arguments)}"] if metric.arguments else []),
             f'better = "{metric.better}"',
+            f"description = {json.dumps(metric.description)}",
         ]
     for metric in metrics:
-        if metric.better != "neither" and measured.get(metric.name, 0.0) > 0:
-            target = _target(measured[metric.name], metric.better)
+        value = measured.get(metric.name)
+        if value is None or metric.better == "neither" or not metric.spec:
+            continue
+        if value > 0 or metric.unit == "dB":
+            target = _target(value, metric.better)
             relation = ">=" if metric.better == "higher" else "<="
             lines += [
                 "",
@@ -206,6 +287,10 @@ def _toml(
                 f'target = "{format_quantity(target, 3)}"',
             ]
     return "\n".join(lines) + "\n"
+
+
+def _inline(arguments: Mapping[str, str]) -> str:
+    return "{ " + ", ".join(f"{key} = {json.dumps(text)}" for key, text in arguments.items()) + " }"
 
 
 def _target(value: float, better: str) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from acs_assistant.engine.importing.expressions import (
     bare,
@@ -13,8 +13,18 @@ from acs_assistant.engine.importing.expressions import (
     value_of,
 )
 from acs_assistant.engine.importing.files import Report, Source, Subcircuit
-from acs_assistant.engine.importing.parameters import Found, literal, symbolic
+from acs_assistant.engine.importing.hierarchy import write_out_cells
+from acs_assistant.engine.importing.parameters import (
+    Found,
+    current_of,
+    current_parameter,
+    literal,
+    symbolic,
+    with_current,
+)
+from acs_assistant.engine.importing.technology import pdk_of_device, renamed
 from acs_assistant.errors import CircuitError
+from acs_assistant.sim.expressions import parse_number
 from acs_assistant.sim.spice import CONDITION, Line, split_words
 
 
@@ -55,6 +65,8 @@ def make_netlist(
         definitions.update(source.parameters)
     for source in benches:
         _take_instance_values(source, subcircuit, definitions)
+    write_out_cells(subcircuit, sources, report)
+    subcircuit.body = [_with_known_models(line, report) for line in subcircuit.body]
     parameters, body = symbolic(subcircuit, definitions), list(subcircuit.body)
     if not parameters:
         parameters, body = literal(subcircuit)
@@ -68,6 +80,9 @@ def make_netlist(
             f"subcircuit '{subcircuit.name}' has no transistor, capacitor, resistor or current "
             "source whose size could be changed."
         )
+    for name, current in _bias_currents(subcircuit, benches, definitions, report).items():
+        parameters.setdefault(name, current)
+    report.changed += [found.note for found in parameters.values() if found.note]
     micro = {name: f"({name}/1u)" for name, found in parameters.items() if found.micro}
     if micro:
         report.changed.append(
@@ -75,6 +90,7 @@ def make_netlist(
             "device models read micrometres"
         )
     text = _text(subcircuit, parameters, body, definitions, micro, sources)
+    pdk = _check_models(subcircuit, sources)
     return Netlist(
         subcircuit.name,
         subcircuit.name,
@@ -83,8 +99,94 @@ def make_netlist(
         parameters,
         {name: value for source in reversed(shared) for name, value in source.parameters.items()},
         micro,
-        "sky130" if "sky130_fd_pr__" in text else "none",
+        pdk,
     )
+
+
+def _with_known_models(line: Line, report: Report) -> Line:
+    words = split_words(line.text)
+    plain = [word for word in words if "=" not in word]
+    model = plain[-1]
+    known = renamed(model) if words[0][0] == "x" else model
+    if known == model:
+        return line
+    report.changed.append(f"{line.file}:{line.number}: {model} is {known} in the installed library")
+    return replace(line, text=" ".join(known if word == model else word for word in words))
+
+
+def _check_models(subcircuit: Subcircuit, sources: Sequence[Source]) -> str:
+    """The PDK that the circuit's devices come from; "none" when the files bring their own.
+
+    Raises:
+        CircuitError: A transistor's model is in none of the files and in no PDK.
+    """
+    own = {line.text.split()[1] for source in sources for line in source.models}
+    own |= {line.text.split()[1] for line in subcircuit.body if line.text.startswith(".model ")}
+    cells = {name for source in sources for name in source.subcircuits}
+    pdk = "none"
+    for cell in (subcircuit, *_helpers(subcircuit, sources)):
+        for line in cell.body:
+            words = [word for word in split_words(line.text) if "=" not in word]
+            if line.text[0] not in "xm" or len(words) < 2 or words[-1] in own | cells:
+                continue
+            found = pdk_of_device(words[-1]) if line.text[0] == "x" else ""
+            if not found:
+                raise line.error(
+                    f"there is no model '{words[-1]}': not in these files, and not in a PDK that "
+                    "can be installed here.",
+                    hint="Give the file with its .model or .subckt: --include FILE.",
+                )
+            pdk = found
+    return pdk
+
+
+def _bias_currents(
+    subcircuit: Subcircuit,
+    benches: Sequence[Source],
+    definitions: Mapping[str, str],
+    report: Report,
+) -> dict[str, Found]:
+    """Constant currents that testbenches drive into a port: the circuit's own bias, so to be sized.
+
+    A current that is written as a number gets the name of its port, in every testbench.
+    """
+    found: dict[str, tuple[float, list[str]]] = {}
+    for source in benches:
+        ports = _port_nets(source, subcircuit)
+        supplies = {words[1] for c in source.cards if (words := split_words(c.text))[0][0] == "v"}
+        for number, line in enumerate(source.cards):
+            words = split_words(line.text)
+            value = current_of(words)
+            port = next((ports[n] for n in words[1:3] if n in ports and n not in supplies), "")
+            if not value or not port:
+                continue
+            amperes = value_of(value, {**definitions, **source.parameters})
+            if amperes is None or amperes <= 0:
+                continue
+            name = bare(value)
+            if parse_number(name) is not None:
+                name = f"i_{port}"
+                if name in found and found[name][0] != amperes:
+                    continue
+                source.cards[number] = replace(line, text=with_current(words, name))
+                report.changed.append(f"{line.file}:{line.number}: {value} is {name}")
+            elif name not in {**definitions, **source.parameters}:
+                continue
+            found.setdefault(name, (amperes, []))[1].append(words[0].upper())
+    return {
+        name: current_parameter(name, value, list(dict.fromkeys(devices)))
+        for name, (value, devices) in found.items()
+    }
+
+
+def _port_nets(source: Source, subcircuit: Subcircuit) -> dict[str, str]:
+    """Nets of a testbench that are ports of a copy of the circuit, and the port's name."""
+    nets: dict[str, str] = {}
+    for line in source.cards:
+        words = [word for word in split_words(line.text) if "=" not in word]
+        if words[0][0] == "x" and words[-1] == subcircuit.name:
+            nets.update(zip(words[1:-1], subcircuit.ports, strict=False))
+    return {net: port for net, port in nets.items() if net not in ("0", "gnd")}
 
 
 def _take_instance_values(

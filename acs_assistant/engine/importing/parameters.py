@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from acs_assistant.domain import Parameter
 from acs_assistant.engine.importing.expressions import bare, names, value_of
 from acs_assistant.engine.importing.files import Subcircuit
+from acs_assistant.engine.importing.technology import (
+    in_micrometres,
+    is_passive,
+    least_size,
+    pdk_of_device,
+)
 from acs_assistant.sim.expressions import parse_number
-from acs_assistant.sim.pdk import SKY130
 from acs_assistant.sim.spice import Line, split_parameters, split_words
+from acs_assistant.units import format_quantity
 
 _MICRO = 1e-6
-_KINDS = {"w": "width", "l": "length", "m": "copies", "mult": "copies", "nf": "fingers"}
+_KINDS = {
+    "w": "width", "l": "length", "m": "copies", "mult": "copies", "nf": "fingers",
+    "c_width": "width", "c_length": "length", "r_width": "width", "r_length": "length",
+}  # fmt: skip
+_WITH_WIDTH = ("ad", "as", "pd", "ps")
+_AGAINST_WIDTH = ("nrd", "nrs")
 _ELEMENTS = {"c": ("F", "capacitor"), "r": ("Ohm", "resistor"), "i": ("A", "current")}
 _LARGEST = {"width": 100e-6, "length": 8e-6, "copies": 64.0, "fingers": 16.0}
-_SMALLEST = {"width": 0.42e-6, "length": 0.15e-6, "copies": 1.0, "fingers": 1.0}
-_GRIDS = {"width": 1e-8, "length": 1e-8, "copies": 1.0, "fingers": 1.0}
+_NEARLY = 0.85
+"""Some devices have models a little below their rule: memory cells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +53,17 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A parameter with its reference, SI. ``micro``: the netlist writes it in micrometres."""
+    """A parameter with its reference, SI.
+
+    Attributes:
+        micro: The netlist writes it in micrometres.
+        note: What is remarkable about its value; empty for nothing.
+    """
 
     parameter: Parameter
     value: float
     micro: bool
+    note: str = ""
 
 
 def uses(body: list[Line]) -> Iterator[Use]:
@@ -58,9 +75,11 @@ def uses(body: list[Line]) -> Iterator[Use]:
         pairs = dict(word.split("=", 1) for word in words[1:] if "=" in word)
         if first in "xm" and plain:
             model = plain[-1]
-            micro = first == "x" and model.startswith("sky130_fd_pr__")
-            if first == "x" and not micro:
+            if len(plain) == 5 and plain[1] == plain[2] == plain[3]:
+                continue  # a dummy: its gate is tied to source and bulk
+            if first == "x" and not pdk_of_device(model):
                 continue
+            micro = first == "x" and in_micrometres(model)
             for key, value in pairs.items():
                 if key in _KINDS:
                     kind = _KINDS[key]
@@ -89,16 +108,23 @@ def symbolic(subcircuit: Subcircuit, defined: Mapping[str, str]) -> dict[str, Fo
         if line.text.startswith(".param"):
             local.update(split_parameters(line.text.partition(" ")[2], line))
     outside = {**defined, **subcircuit.header}
+    sizes = list(uses([line for line in subcircuit.body if not line.text.startswith(".")]))
+    defined = {**outside, **local}
+    shortest = _shortest(value_of(u.text, defined) for u in sizes if u.kind == "length")
     found: dict[str, list[Use]] = {}
-    for use in uses([line for line in subcircuit.body if not line.text.startswith(".")]):
+    for use in sizes:
         for name in _bases(use.text, local, outside):
             found.setdefault(name, []).append(use)
     parameters: dict[str, Found] = {}
     for name, places in found.items():
         value = value_of(name, outside)
         if value is not None and value > 0:
-            parameters[name] = _parameter(name, value, places)
+            parameters[name] = _parameter(name, value, places, shortest)
     return parameters
+
+
+def _shortest(lengths: Iterable[float | None]) -> float:
+    return min((length for length in lengths if length), default=math.inf)
 
 
 def _bases(
@@ -120,18 +146,24 @@ def _bases(
 def literal(subcircuit: Subcircuit) -> tuple[dict[str, Found], list[Line]]:
     """Parameters for a netlist that writes its sizes as numbers, and the body that reads them.
 
-    Transistors of one model and one size that share a gate or a source get one parameter.
+    Transistors of one model and one size that share a gate, or a source that is no supply, get one
+    parameter. Numbers of copies are parameters where there is more than one copy.
     """
     body = list(subcircuit.body)
     places = {split_words(line.text)[0]: number for number, line in enumerate(body)}
     groups: dict[tuple[object, ...], list[Use]] = {}
-    for use in uses(body):
+    sizes = list(uses([line for line in body if not line.text.startswith(".")]))
+    shortest = _shortest(parse_number(bare(u.text)) for u in sizes if u.kind == "length")
+    for use in sizes:
         value = parse_number(bare(use.text))
-        if value is None or value <= 0 or use.kind in ("copies", "fingers"):
+        if value is None or value <= 0 or use.kind == "fingers":
+            continue
+        if use.kind == "copies" and (value < 2 or is_passive(use.model)):
             continue
         key: tuple[object, ...] = (use.kind, use.model, value, use.device)
         for known, members in groups.items():
-            if known[:3] == key[:3] and any(_matched(use, member) for member in members):
+            same = any(_matched(use, member, subcircuit.ports) for member in members)
+            if known[:3] == key[:3] and (same or known[3] == use.device):
                 key = known
                 break
         groups.setdefault(key, []).append(use)
@@ -141,23 +173,44 @@ def literal(subcircuit: Subcircuit) -> tuple[dict[str, Found], list[Line]]:
         name = _name(first, set(parameters))
         value = parse_number(bare(first.text))
         assert value is not None
-        parameters[name] = _parameter(name, value, members)
+        parameters[name] = _parameter(name, value, members, shortest)
         for use in members:
             number = places[use.device]
-            body[number] = replace(body[number], text=_renamed(body[number].text, use, name))
+            text = _renamed(body[number].text, use, name)
+            if use.kind == "width":
+                text = _junctions_scaled(text, name, value)
+            body[number] = replace(body[number], text=text)
     return parameters, body
 
 
-def _matched(one: Use, other: Use) -> bool:
-    """Transistors that a designer would match: same gate or same source net."""
-    if len(one.nodes) < 3 or len(other.nodes) < 3:
+def _matched(one: Use, other: Use, ports: tuple[str, ...]) -> bool:
+    """Transistors that a designer would match: one gate, or one source that is no supply."""
+    if len(one.nodes) < 4 or len(other.nodes) < 4:
         return False
-    return one.nodes[1] == other.nodes[1] or one.nodes[2] == other.nodes[2]
+    source = one.nodes[2]
+    inner = source not in ports and source not in ("0", "gnd")
+    return one.nodes[1] == other.nodes[1] or (inner and source == other.nodes[2])
+
+
+def _junctions_scaled(text: str, width: str, value: float) -> str:
+    """Areas, perimeters and squares of the junctions, given as numbers, follow the width."""
+    words = split_words(text)
+    before = format_quantity(value, 9)
+    for place, word in enumerate(words):
+        key, _, number = word.partition("=")
+        if parse_number(number) in (None, 0.0):
+            continue
+        if key in _WITH_WIDTH:
+            words[place] = f"{key}={{{number}*{width}/{before}}}"
+        elif key in _AGAINST_WIDTH:
+            words[place] = f"{key}={{{number}*{before}/{width}}}"
+    return " ".join(words)
 
 
 def _name(use: Use, taken: set[str]) -> str:
     device = label(use.device).lower()
-    name = f"{use.word}_{device}" if use.model else device
+    short = {"width": "w", "length": "l", "copies": "m"}.get(use.kind, use.word)
+    name = f"{short}_{device}" if use.model else device
     while name in taken:
         name += "_"
     return name
@@ -178,7 +231,7 @@ def label(device: str) -> str:
     return (device[1:] if device.startswith("x") and len(device) > 1 else device).upper()
 
 
-def _parameter(name: str, value: float, places: list[Use]) -> Found:
+def _parameter(name: str, value: float, places: list[Use], shortest: float = math.inf) -> Found:
     kind, micro = places[0].kind, any(use.micro for use in places)
     if micro:
         value *= _MICRO
@@ -186,23 +239,57 @@ def _parameter(name: str, value: float, places: list[Use]) -> Found:
     unit = {"capacitor": "F", "resistor": "Ohm", "current": "A"}.get(kind, "m")
     if kind in ("copies", "fingers"):
         unit = ""
+    note = ""
+    floor = max((least_size(use.model, kind) or 0.0 for use in places), default=0.0)
+    if value < floor * _NEARLY:
+        note = (
+            f"{name} = {format_quantity(value)} is less than the {format_quantity(floor)} that "
+            "the device models begin at: it starts there"
+        )
+        value = floor
     low, high, grid = _bounds(kind, value, places)
+    if kind == "length" and not floor and not is_passive(places[0].model):
+        low = min(shortest * (_MICRO if micro else 1.0), value)  # nobody says what holds below
     role = f"{kind} of {' '.join(devices[:4])}" + (" and others" if len(devices) > 4 else "")
     scale = "log" if high / low > 8 else "linear"
     made = Parameter(name, unit, low, high, grid, scale, role, devices)  # type: ignore[arg-type]
-    return Found(made, made.snap(value), micro)
+    return Found(made, made.snap(value), micro, note)
+
+
+def current_parameter(name: str, value: float, devices: list[str]) -> Found:
+    """A bias current that the testbenches drive into a port."""
+    return _parameter(name, value, [Use(d, "", "current", "", "", False, ()) for d in devices])
+
+
+def current_of(words: list[str]) -> str:
+    """The constant value of a current source that does nothing else; "" for any other card."""
+    if words[0][0] != "i" or len(words) not in (4, 5) or "(" in words[-1]:
+        return ""
+    if len(words) == 5 and words[3] != "dc":
+        return ""
+    key, equals, value = words[-1].partition("=")
+    return value if equals and key == "dc" else "" if equals else words[-1]
+
+
+def with_current(words: list[str], name: str) -> str:
+    """The card with ``name`` for its value."""
+    return " ".join([*words[:3], "dc", f"{{{name}}}"])
 
 
 def _bounds(kind: str, value: float, places: list[Use]) -> tuple[float, float, float]:
     """Minimum, maximum and grid: the device's own rules, widened to hold the value."""
+    if kind in ("copies", "fingers"):
+        return 1.0, max(_LARGEST[kind], _round_up(2 * value)), 1.0
     if kind in _LARGEST:
-        low, high, grid = _SMALLEST[kind], _LARGEST[kind], _GRIDS[kind]
-        rules = [SKY130.rules[use.model] for use in places if use.model in SKY130.rules]
-        if rules and kind in ("width", "length"):
-            low = max(rule[0 if kind == "width" else 1] for rule in rules)
-        if kind in ("width", "length") and not _on_grid(value, grid):
-            grid = 5e-9 if _on_grid(value, 5e-9) else 1e-9
-        return min(low, value), max(high, _round_up(2 * value)), grid
+        rules = [rule for use in places if (rule := least_size(use.model, kind)) is not None]
+        grid = next((g for g in (1e-8, 5e-9) if _on_grid(value, g)), 1e-9)
+        if any(is_passive(use.model) for use in places):
+            return _round_down(value / 5), _round_up(value * 5), grid
+        if rules:
+            return min(max(rules), value), max(_LARGEST[kind], _round_up(2 * value)), grid
+        if kind == "length":
+            return value, _round_up(20 * value), grid
+        return max(_round_down(value / 10), 10 * grid), _round_up(value * 100), grid
     low, high = _round_down(value / 10), _round_up(value * 10)
     grid = 10.0 ** (math.floor(math.log10(value)) - 3)
     while not _on_grid(value, grid) and grid > value * 1e-6:
