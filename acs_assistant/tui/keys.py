@@ -65,6 +65,9 @@ KEYS: tuple[Key, ...] = (
         "Narrow the list by name, circuit or model", "/"),
     Key("sessions", "sessions.sort", "o", "sort", "Sort", "By date, circuit, score"),
     Key("sessions", "sessions.export", "w", "export", "Export", "Write files from this session"),
+    Key("sessions", "sessions.compare", "v", "compare", "Compare",
+        "Two runs side by side: who proposed, what was met and when, best sizes, scores",
+        footer=False),
     Key("sessions", "sessions.duplicate", "d", "duplicate", "Duplicate",
         "A new session with the same circuit, specs and model", footer=False),
     Key("sessions", "sessions.archive", "x", "archive", "Archive",
@@ -213,7 +216,7 @@ KEYS: tuple[Key, ...] = (
         "Open the new circuit in the library", "^l", priority=True),
 
     Key("compare", "compare.plot", "full_stop", "plot(1)", "Plot",
-        "Next plot of both turns: Bode, transient, noise, dc transfer", "."),
+        "Next plot of both: Bode, transient, noise, dc transfer; of runs also the score", "."),
     Key("compare", "compare.plot_back", "comma", "plot(-1)", "Plot before", "The plot before", ",",
         footer=False),
 

@@ -25,7 +25,7 @@ from acs_assistant.tui.widgets.themed import themed
 
 REFERENCE_CIRCUIT = "two_stage_miller"
 SORTS = ("newest", "circuit", "best score", "number")
-_COLUMNS = ("#", "session", "specs", "best", "sims", "last change", "circuit", "proposer", "")
+_COLUMNS = ("#", "session", "specs", "best", "sims", "last change", "circuit", "proposer")
 _NARROW = 6
 
 
@@ -144,11 +144,11 @@ class SessionsScreen(AcsScreen):
             met,
             Text(f"{best:>5}"),
             Text(f"{summary.simulations:>3}/{summary.budget}"),
-            themed(app, (when(summary.updated), "$foreground-muted")),
+            themed(app, ("open elsewhere", "$text-warning") if summary.running
+                   else (when(summary.updated), "$foreground-muted")),
             themed(app, (plain(summary.circuit), "$foreground-muted")),
             themed(app, (plain(who).rsplit("/", 1)[-1], "$foreground-muted")),
-            themed(app, ("open elsewhere" if summary.running else "", "$text-warning")),
-        ]
+        ]  # fmt: skip
 
     def _selected(self) -> SessionSummary | None:
         table = self.query_one(DataTable)
@@ -160,7 +160,7 @@ class SessionsScreen(AcsScreen):
     # -- keys ---------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in ("export", "duplicate", "archive", "open"):
+        if action in ("export", "duplicate", "archive", "open", "compare"):
             return bool(self._rows)
         return True
 
@@ -215,6 +215,15 @@ class SessionsScreen(AcsScreen):
     def action_sort(self) -> None:
         self._sort = (self._sort + 1) % len(SORTS)
         self._draw()
+
+    def action_compare(self) -> None:
+        from acs_assistant.tui.screens.runs import RunsScreen
+
+        summary = self._selected()
+        if summary is None or len(self._rows) < 2:
+            self.notify("There are not two sessions to compare yet.")
+            return
+        self.app.push_screen(RunsScreen(self._rows, summary))
 
     @work(group="change")
     async def action_duplicate(self) -> None:

@@ -23,6 +23,9 @@ from acs_assistant.tui.widgets.plot import (
 )
 from acs_assistant.units import format_quantity
 
+_OVER = ("primary", "warning")
+_WORD = {"primary": "in front", "warning": "behind"}
+
 
 def score_chart(state: SessionState) -> Chart | None:
     """Best score so far, and each simulation's own, against simulations."""
@@ -42,6 +45,23 @@ def score_chart(state: SessionState) -> Chart | None:
     low = max(0.0, min(own) - 0.05)
     return Chart("Best score", tuple(lines), caption, Whole(), Linear(),
                  xlimits=(0.5, len(x) + 0.5), ylimits=(low, 1.02))  # fmt: skip
+
+
+def scores_chart(runs: Sequence[tuple[str, SessionState]]) -> Chart | None:
+    """Best score so far of two runs over each other, the first one in front."""
+    curves, words, longest = [], [], 0
+    for (name, state), style in zip(runs, _OVER, strict=False):
+        curve = state.best_so_far()
+        if curve:
+            x = [float(n) for n in range(1, len(curve) + 1)]
+            curves.append(Curve(*_steps(x, curve), style, points=len(x) == 1))
+            words.append(f"{name} {_WORD[style]}: {curve[-1]:.3f}")
+            longest = max(longest, len(x))
+    if not curves:
+        return None
+    low = max(0.0, min(min(curve.y) for curve in curves) - 0.05)
+    return Chart("Best score", tuple(curves[::-1]), "   ".join(words), Whole(), Linear(),
+                 xlimits=(0.5, longest + 0.5), ylimits=(low, 1.02))  # fmt: skip
 
 
 def _steps(x: Sequence[float], y: Sequence[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -126,10 +146,6 @@ def responses_chart(
     # what is drawn last lies on top
     return Chart("Bode", tuple(gains[::-1]), "   ".join(words), Decades(), Linear(),
                  lower=tuple(phases[::-1]), marks=marks)  # fmt: skip
-
-
-_OVER = ("primary", "warning")
-_WORD = {"primary": "in front", "warning": "behind"}
 
 
 def _crossing(
