@@ -46,7 +46,13 @@ def spec_text(circuit: Circuit, spec: Spec) -> str:
     """``gbw ≥ 10meg Hz``."""
     sign = {">=": "≥", "<=": "≤", "==": "="}[spec.relation]
     unit = metric_unit(circuit, spec.metric)
-    return f"{spec.metric} {sign} {quantity(spec.target, unit)} {unit}".rstrip()
+    target = f"{quantity(spec.target, unit)}{tolerance_text(spec)}"
+    return f"{spec.metric} {sign} {target} {unit}".rstrip()
+
+
+def tolerance_text(spec: Spec) -> str:
+    """`` ±20m`` behind the target of an equality; nothing behind others."""
+    return f" ±{format_quantity(spec.tolerance, 3)}" if spec.relation == "==" else ""
 
 
 def change_percent(old: float | None, new: float) -> float | None:

@@ -18,6 +18,7 @@ from acs_assistant.engine.services import MODEL_ALONE
 from acs_assistant.errors import AcsError
 from acs_assistant.tui.keys import bindings
 from acs_assistant.tui.screens.page import AcsScreen, Bindings
+from acs_assistant.tui.screens.sessions import REFERENCE_CIRCUIT
 from acs_assistant.tui.text import plain
 from acs_assistant.tui.widgets.circuit_card import CircuitCard
 from acs_assistant.tui.widgets.key_bar import KeyBar
@@ -92,7 +93,8 @@ class NewSessionScreen(AcsScreen):
             self._circuits = list(await self.acs.offload(services.list_circuits))
         except AcsError as error:
             self.acs.fail(error)
-        wanted = 0
+        names = [summary.name for summary in self._circuits]
+        wanted = names.index(REFERENCE_CIRCUIT) if REFERENCE_CIRCUIT in names else 0
         if self._wanted is not None:
             if self._wanted not in self._circuits:
                 self._circuits.append(self._wanted)

@@ -182,19 +182,23 @@ def _about(one: Run, two: Run) -> list[list[Cell]]:
     return [
         row("circuit", [plain(run.record.task.circuit.name) for run in pair]),
         row("specs", [_met(run) for run in pair]),
-        row("met after", [MISSING if run.met_after is None else f"{run.met_after} simulations"
-                          for run in pair]),
+        row("met after", [_after(run) for run in pair]),
         row("simulations", [f"{len(run.state.best_so_far())}/{run.record.budget}" for run in pair]),
-        row("best score", [f"{max(run.state.best_so_far(), default=0.0):.3f}"
-                           if run.best is None or run.best.evaluation is None
-                           else f"{_score(run):.3f} in turn {run.best.index}" for run in pair]),
+        row("best score", [_score(run) for run in pair]),
         row("seed", [str(run.record.seed) for run in pair]),
     ]  # fmt: skip
 
 
-def _score(run: Run) -> float:
-    assert run.best is not None and run.best.evaluation is not None
-    return run.best.evaluation.score.value
+def _after(run: Run) -> str:
+    if run.met_after is None:
+        return MISSING
+    return f"{run.met_after} simulation{'' if run.met_after == 1 else 's'}"
+
+
+def _score(run: Run) -> str:
+    if run.best is None or run.best.evaluation is None:
+        return MISSING
+    return f"{run.best.evaluation.score.value:.3f} in turn {run.best.index}"
 
 
 def _met(run: Run) -> Cell:

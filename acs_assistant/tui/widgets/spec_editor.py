@@ -35,6 +35,12 @@ def read_target(circuit: Circuit, spec: Spec, text: str) -> Spec | None:
     return parse_spec(f"{spec.metric}{relation}{text}", circuit)
 
 
+def target_text(spec: Spec) -> str:
+    """Relation and target as they are typed: ``>= 20meg``, ``== 1.23+-20m``."""
+    text = f"{spec.relation} {format_quantity(spec.target)}"
+    return text + (f"+-{format_quantity(spec.tolerance)}" if spec.relation == "==" else "")
+
+
 def warning(circuit: Circuit, spec: Spec, reached: Mapping[str, Extremes] | None = None) -> str:
     """Says when a target lies outside what was ever reached with this circuit."""
     best = best_known(circuit, spec, reached)
@@ -52,12 +58,11 @@ class SpecRow(Horizontal):
         self.circuit = circuit
         self.spec = spec
         self.reached: Mapping[str, Extremes] = {}
-        self._on = on
+        self._text = target_text(spec) if on else ""
 
     def compose(self) -> ComposeResult:
-        text = f"{self.spec.relation} {format_quantity(self.spec.target)}" if self._on else ""
         yield Static(self.spec.metric, markup=False, classes="spec-name")
-        yield Input(text, placeholder="off", compact=True, select_on_focus=False)
+        yield Input(self._text, placeholder="off", compact=True, select_on_focus=False)
         unit = metric_unit(self.circuit, self.spec.metric)
         yield Static(unit, markup=False, classes="spec-unit")
         yield Static(markup=False, classes="spec-note")
@@ -66,7 +71,9 @@ class SpecRow(Horizontal):
         """(The spec or None when off, whether the field can be used.)"""
         field, note = self.query_one(Input), self.query_one(".spec-note", Static)
         try:
-            spec = read_target(self.circuit, self.spec, field.value)
+            # the text is rounded: what nobody touched stays as it was
+            untouched = bool(self._text) and field.value == self._text
+            spec = self.spec if untouched else read_target(self.circuit, self.spec, field.value)
         except AcsError as error:
             field.add_class("-invalid")
             note.update(Content.styled(f"✗ {error.hint or error.message}", "$text-error"))
@@ -185,7 +192,7 @@ class SpecEditor(Vertical):
             now = row.judge()[0]
             # a second relation bounds the metric from the other side
             if row.spec.metric == spec.metric and (now is None or now.relation == spec.relation):
-                row.query_one(Input).value = f"{spec.relation} {format_quantity(spec.target)}"
+                row.query_one(Input).value = target_text(spec)
                 break
         else:
             row = SpecRow(self.circuit, spec)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 
 from acs_assistant.tui.state import SessionState, is_right, value_of
-from acs_assistant.tui.text import margin_bar, metric_unit, quantity, trend
+from acs_assistant.tui.text import margin_bar, metric_unit, quantity, tolerance_text, trend
 from acs_assistant.tui.widgets.board import Board
 from acs_assistant.tui.widgets.columns import Cell, Column, columns
 
@@ -31,13 +31,15 @@ class SpecsBoard(Board):
         for spec, result in results:
             unit = metric_unit(circuit, spec.metric)
             target = f"{_RELATION[spec.relation]} {quantity(spec.target, unit)}"
+            target += tolerance_text(spec)
             value = result.value if result else None
             style, word = "$foreground-muted", "· open"
             if result is not None:
                 style = "$text-success" if result.met else "$text-error"
                 word = "✓ met" if result.met else "✗ fails"
             margin = "" if result is None or result.margin is None else _signed(result.margin, unit)
-            bar = margin_bar(result.margin if result else None, spec.target)
+            scale = spec.tolerance if spec.relation == "==" else spec.target
+            bar = margin_bar(result.margin if result else None, scale)
             expected = predicted.get(spec.metric)
             of_best = value_of(best.evaluation, spec.metric) if best is not None else None
             row: list[Cell] = [
