@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from acs_assistant.domain import Circuit, Sizing, Spec
 from acs_assistant.prompting.numbers import format_value
 from acs_assistant.prompting.render import size_text
-from acs_assistant.prompting.wording import FIRST_WORDS, complaint, joined
+from acs_assistant.prompting.wording import FIRST_WORDS, change_words, complaint, joined
 from acs_assistant.scoring import shortfall, signed_margin
 from acs_assistant.training.chat import EXPECT
 
@@ -76,7 +76,7 @@ def next_thought(
         sentences.append(f"{joined([s.metric for s in short])} {verb} {follow} most.")
     elif measured:
         sentences.append("Every spec is met.")
-    changes = _changes(circuit, before, sizing)
+    changes = change_words(circuit, before, sizing)
     sentences.append(f"So {joined(changes)}." if changes else "Keep the sizes.")
     effects = [_effect(s, measured.get(s.metric), expected[s.metric]) for s in specs]
     sentences.append(f"Expect {joined(effects)}.")
@@ -100,17 +100,6 @@ def _strongest(circuit: Circuit, influence: FloatArray, metrics: Sequence[str]) 
     rows = [j for j, m in enumerate(circuit.metrics) if m.name in metrics]
     strength = np.abs(influence[rows]).sum(axis=0)
     return [circuit.parameters[i].name for i in np.argsort(-strength)[:3]]
-
-
-def _changes(circuit: Circuit, before: Sizing, after: Sizing) -> list[str]:
-    """Every size that changes, in the circuit's order."""
-    moves = []
-    for p in circuit.parameters:
-        old, new = size_text(p, before[p.name]), size_text(p, after[p.name])
-        if old != new:
-            verb = "raise" if after[p.name] > before[p.name] else "lower"
-            moves.append(f"{verb} {p.name} from {old} to {new}")
-    return moves
 
 
 def _effect(spec: Spec, old: float | None, new: float) -> str:

@@ -12,7 +12,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -22,7 +22,17 @@ from numpy.typing import NDArray
 
 from acs_assistant import paths
 from acs_assistant.atomic import write_bytes
-from acs_assistant.domain import Circuit, Measurement, Sizing, Spec, Task, Turn
+from acs_assistant.domain import (
+    Circuit,
+    Decision,
+    Evaluation,
+    Measurement,
+    Proposal,
+    Sizing,
+    Spec,
+    Task,
+    Turn,
+)
 from acs_assistant.errors import ModelError
 from acs_assistant.scoring import score, signed_margin
 
@@ -30,6 +40,7 @@ Array = NDArray[np.float64]
 
 _REACH = 0.3  # of the unit cube: how far a measurement corrects the network
 _DOUBT = 0.3  # weight of "no correction" against one measurement at distance 0
+_SPARE = 0.015  # relative
 _MOST_MARGIN = 0.15  # relative; beyond it a margin is worth no more
 
 
@@ -94,6 +105,30 @@ def merit(critic: Critic, task: Task, sizing: Sizing, turns: Sequence[Turn] = ()
     return 1.0 + min(
         (_relative_margin(spec, foretold.metrics[spec.metric]) for spec in task.specs), default=0.0
     )
+
+
+def rehearsed(critic: Critic, task: Task, sizing: Sizing, turns: Sequence[Turn] = ()) -> Turn:
+    """A turn that was not simulated: the sizing with what is foretold of it.
+
+    It is for the model to go on from in thought, never for the record.
+    """
+    foretold = critic.foretell(task.circuit, sizing, turns)
+    evaluation = Evaluation((foretold,), score(task.specs, [foretold]))
+    number = max((turn.id for turn in turns), default=0) + 1
+    parent = turns[-1].id if turns else None
+    decision = Decision("accepted", sizing)
+    proposal = Proposal(sizing, "critic")
+    return Turn(number, parent, number, proposal, decision, evaluation, task.specs)
+
+
+def tightened(task: Task) -> Task:
+    """The task with some margin asked of every inequality, for what is only foretold may miss."""
+    return replace(task, specs=tuple(_tightened(spec) for spec in task.specs))
+
+
+def _tightened(spec: Spec) -> Spec:
+    step = {">=": _SPARE, "<=": -_SPARE, "==": 0.0}[spec.relation] * abs(spec.target)
+    return replace(spec, target=spec.target + step)
 
 
 def _relative_margin(spec: Spec, value: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -78,7 +78,9 @@ class SamplingPolicy:
     Attributes:
         history: Turns that the model is shown: the best and the latest ones; 0 shows all.
         candidates: Draws among which a critic chooses when it does not believe in the first one.
-        groups: How often it may ask for that many, each time hotter.
+        groups: How often it may ask for that many: once from the history as it is, then from the
+            history and the best draw so far with what the critic foretells of it.
+        rehearsing: Temperature of these.
     """
 
     first_temperature: float = 0.0
@@ -89,7 +91,8 @@ class SamplingPolicy:
     resamples: int = 2
     history: int = SHOWN
     candidates: int = 8
-    groups: int = 2
+    groups: int = 8
+    rehearsing: float = 0.9
 
     def sampling(self, seed: int, attempt: int, first: bool) -> Sampling:
         if attempt == 0:
@@ -106,14 +109,18 @@ class SamplingPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a model was asked in one turn, to ask it again."""
+    """What a model is asked in one turn, to ask it again.
+
+    Attributes:
+        shown: The turns that it sees.
+        rules: What its answer is held to.
+    """
 
     task: Task
-    turns: Sequence[Turn]
+    shown: Sequence[Turn]
     messages: Sequence[Mapping[str, Any]]
     tools: Sequence[Mapping[str, Any]]
     rules: Rules
-    seen: set[tuple[tuple[str, str], ...]]
 
 
 class ModelProposer:
@@ -148,13 +155,7 @@ class ModelProposer:
         cancel: CancelToken,
         avoid: Sequence[Sizing] = (),
     ) -> Iterator[TextDelta | Prompted | Proposal]:
-        from acs_assistant.engine.rules import rules
-        from acs_assistant.prompting import render
-        from acs_assistant.prompting.history import select
-
-        shown = select(turns, self._policy.history)
-        messages, tools = render.messages(task, shown), render.tools(task.circuit)
-        held = rules(task, shown, self.model.wording)
+        asked = self._asked(task, turns)
         seen = {sizing_key(sizing) for sizing in avoid}
         critic = self._find_critic(task)
         digest = critic.digest if critic is not None else ""
@@ -162,31 +163,25 @@ class ModelProposer:
         proposal = Proposal({}, self.name, error="the model gave no proposal.")
         for attempt in range(self._policy.resamples + 1):
             sampling = self._policy.sampling(seed, attempt, first=not turns and not avoid)
-            yield Prompted(messages, sampling.temperature, digest)
+            yield Prompted(asked.messages, sampling.temperature, digest)
             pieces: list[str] = []
             try:
-                yield from self._stream(messages, tools, sampling, held, cancel, pieces)
+                yield from self._stream(asked, sampling, cancel, pieces)
             except ModelError:
                 # What does not fit into the model's context may still do so without its past.
-                shown = select(turns, 1)
-                shorter = render.messages(task, shown)
-                if pieces or len(shorter) >= len(messages):
+                shorter = self._asked(task, turns, most=1)
+                if pieces or len(shorter.messages) >= len(asked.messages):
                     raise
-                messages, held = shorter, rules(task, shown, self.model.wording)
-                yield Prompted(messages, sampling.temperature, digest)
-                yield from self._stream(messages, tools, sampling, held, cancel, pieces)
+                asked = shorter
+                yield Prompted(asked.messages, sampling.temperature, digest)
+                yield from self._stream(asked, sampling, cancel, pieces)
             drawn = self._read("".join(pieces), task)
             if proposal.error or not drawn.error:
                 proposal = drawn
             if critic is not None or (not drawn.error and sizing_key(drawn.sizing) not in seen):
                 break
         if critic is not None:
-            asked = Asked(task, turns, messages, tools, held, seen)
-            better = self._choose(asked, critic, proposal, seed, cancel)
-            if better is not proposal:
-                proposal = better
-                yield Prompted(messages, self._policy.temperature, digest)
-                yield from told(proposal.raw)
+            proposal = yield from self._chosen(asked, turns, critic, proposal, seen, seed, cancel)
         yield replace(proposal, seconds=time.monotonic() - started)
 
     def group(
@@ -203,67 +198,109 @@ class ModelProposer:
         Args:
             attempt: From 1; a later one is drawn hotter.
         """
-        from acs_assistant.engine.rules import rules
-        from acs_assistant.prompting import render
-        from acs_assistant.prompting.history import select
-
         started = time.monotonic()
-        shown = select(turns, self._policy.history)
-        messages = render.messages(task, shown)
-        completions = self._model.sample_group(
-            messages,
-            render.tools(task.circuit),
-            self._policy.sampling(seed, attempt, first=not turns),
-            count,
-            grammar=rules(task, shown, self.model.wording),
-            cancel=cancel,
-        )
+        asked = self._asked(task, turns)
+        sampling = self._policy.sampling(seed, attempt, first=not turns)
+        drawn = self._draws(asked, sampling, count, cancel)
         seconds = time.monotonic() - started
-        drawn = [self._read(completion.text, task) for completion in completions]
-        return messages, [replace(proposal, seconds=seconds) for proposal in drawn]
+        return asked.messages, [replace(proposal, seconds=seconds) for proposal in drawn]
 
-    def _choose(
-        self, asked: Asked, critic: Critic, first: Proposal, seed: int, cancel: CancelToken
-    ) -> Proposal:
-        """The draw that the critic expects most of; ``first`` when it is content with that."""
-        from acs_assistant.engine.critic import merit
+    def _chosen(
+        self,
+        asked: Asked,
+        turns: Sequence[Turn],
+        critic: Critic,
+        first: Proposal,
+        seen: set[tuple[tuple[str, str], ...]],
+        seed: int,
+        cancel: CancelToken,
+    ) -> Generator[TextDelta | Prompted, None, Proposal]:
+        """The draw that the critic expects most of; ``first`` when it is content with that.
+
+        A model that was taught our sentences rehearses: it goes on from the best draw so far and
+        what is foretold of that. The sizes are then said anew, from what was measured.
+        """
+        from acs_assistant.engine.critic import merit, rehearsed, tightened
 
         def worth(proposal: Proposal) -> float:
-            if proposal.error or sizing_key(proposal.sizing) in asked.seen:
+            if proposal.error or sizing_key(proposal.sizing) in seen:
                 return -1.0
-            return merit(critic, asked.task, proposal.sizing, asked.turns)
+            return merit(critic, asked.task, proposal.sizing, turns)
 
         best, most = first, worth(first)
+        harder = tightened(asked.task)
         for group in range(1, self._policy.groups + 1):
             if most >= _CONTENT:
                 break
-            completions = self._model.sample_group(
-                asked.messages,
-                asked.tools,
-                self._policy.sampling(seed, group, first=not asked.turns),
-                self._policy.candidates,
-                grammar=asked.rules,
-                cancel=cancel,
-            )
-            for completion in completions:
-                drawn = self._read(completion.text, asked.task)
-                if worth(drawn) > most:
-                    best, most = drawn, worth(drawn)
-        return best
+            sampling = self._policy.sampling(seed, group, first=not turns)
+            if not asked.rules.worded:
+                drawn = self._draws(asked, sampling, self._policy.candidates, cancel)
+            elif group == 1 or not best.sizing:
+                drawn = self._drafts(asked, sampling, self._policy.candidates, cancel)
+            else:
+                step = rehearsed(critic, harder, best.sizing, turns)
+                past = [replace(turn, specs=harder.specs) for turn in rescored(turns, harder)]
+                said = self._asked(harder, [*past, step])
+                sampling = replace(sampling, temperature=self._policy.rehearsing)
+                drawn = self._drafts(said, sampling, self._policy.candidates, cancel)
+            for proposal in drawn:
+                if worth(proposal) > most:
+                    best, most = proposal, worth(proposal)
+        if best is first:
+            return first
+        sampling = self._policy.sampling(seed, 0, first=True)
+        yield Prompted(asked.messages, sampling.temperature, critic.digest)
+        if best.raw:
+            yield from told(best.raw)
+            return best
+        pieces: list[str] = []
+        said = replace(asked, rules=self._rules(asked.task, asked.shown, best.sizing))
+        yield from self._stream(said, sampling, cancel, pieces)
+        return self._read("".join(pieces), asked.task)
+
+    def _asked(self, task: Task, turns: Sequence[Turn], most: int | None = None) -> Asked:
+        """What the model is asked after ``turns``; it is shown at most ``most`` of them."""
+        from acs_assistant.prompting import render
+        from acs_assistant.prompting.history import select
+
+        shown = select(turns, self._policy.history if most is None else most)
+        messages, tools = render.messages(task, shown), render.tools(task.circuit)
+        return Asked(task, shown, messages, tools, self._rules(task, shown))
+
+    def _rules(self, task: Task, shown: Sequence[Turn], sizing: Sizing | None = None) -> Rules:
+        from acs_assistant.engine.rules import rules
+
+        return rules(task, shown, self.model.wording, sizing)
+
+    def _draws(
+        self, asked: Asked, sampling: Sampling, count: int, cancel: CancelToken
+    ) -> list[Proposal]:
+        completions = self._model.sample_group(
+            asked.messages, asked.tools, sampling, count, grammar=asked.rules, cancel=cancel
+        )
+        return [self._read(completion.text, asked.task) for completion in completions]
+
+    def _drafts(
+        self, asked: Asked, sampling: Sampling, count: int, cancel: CancelToken
+    ) -> list[Proposal]:
+        """Draws that end with their sizes: half of the tokens, and no text to show."""
+        from acs_assistant.engine.rules import draft, settled
+
+        completions = self._model.sample_group(
+            asked.messages, asked.tools, sampling, count, grammar=draft(asked.rules), cancel=cancel
+        )
+        sizings = [settled(c.text, asked.task, asked.shown) for c in completions]
+        return [Proposal(sizing, self.name) for sizing in sizings if sizing]
 
     def _stream(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        tools: Sequence[Mapping[str, Any]],
-        sampling: Sampling,
-        held: Rules,
-        cancel: CancelToken,
-        pieces: list[str],
+        self, asked: Asked, sampling: Sampling, cancel: CancelToken, pieces: list[str]
     ) -> Iterator[TextDelta]:
         from acs_assistant.prompting.parse import StreamSplitter
 
         splitter = StreamSplitter()
-        for piece in self._model.stream(messages, tools, sampling, grammar=held, cancel=cancel):
+        for piece in self._model.stream(
+            asked.messages, asked.tools, sampling, grammar=asked.rules, cancel=cancel
+        ):
             pieces.append(piece)
             for channel, text in splitter.feed(piece):
                 yield TextDelta(channel, text)

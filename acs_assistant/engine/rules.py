@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from acs_assistant.domain import Sizing, Task, Turn
+from acs_assistant.domain import Circuit, Sizing, Task, Turn
 from acs_assistant.llm.port import Rules
 from acs_assistant.prompting.grammar import THOUGHT, THOUGHT_END, call_grammar
 from acs_assistant.prompting.parse import decided_sizes
-from acs_assistant.prompting.render import PROMPT_VERSION, size_text
-from acs_assistant.prompting.wording import demand, first_grammar, next_grammar
+from acs_assistant.prompting.render import PROMPT_VERSION, arguments
+from acs_assistant.prompting.wording import DECIDED, demand, first_grammar, next_grammar
 from acs_assistant.scoring import shortfall
+from acs_assistant.units import parse_quantity
 
 
-def rules(task: Task, turns: Sequence[Turn], wording: str = "") -> Rules:
+def rules(
+    task: Task, turns: Sequence[Turn], wording: str = "", sizing: Sizing | None = None
+) -> Rules:
     """Reasoning, then a call that does what the reasoning decided.
 
     A size that the reasoning decides stands in the call as it was said; when it speaks of changes,
@@ -24,35 +28,57 @@ def rules(task: Task, turns: Sequence[Turn], wording: str = "") -> Rules:
     Args:
         turns: The turns that the model is shown, the one that changes start from last.
         wording: The model's (``ModelInfo.wording``).
+        sizing: What the call is to hold, and our sentences to say, when that is settled.
     """
     circuit, before = task.circuit, _latest(turns)
 
     def rest(text: str) -> str:
-        sizes, others_stay = decided_sizes(text, circuit)
-        if others_stay and before is not None:
-            kept = {p.name: size_text(p, before[p.name]) for p in circuit.parameters}
-            sizes = {**kept, **sizes}
-        return call_grammar(circuit, sizes)
+        if sizing is not None:
+            return call_grammar(circuit, arguments(circuit, sizing))
+        return call_grammar(circuit, decided(text, circuit, before))
 
-    opening = _thought(task, turns, before) if wording == PROMPT_VERSION else THOUGHT
-    return Rules(opening, THOUGHT_END, rest)
+    opening = _thought(task, turns, before, sizing) if wording == PROMPT_VERSION else THOUGHT
+    return Rules(opening, THOUGHT_END, rest, worded=opening != THOUGHT)
 
 
-def _thought(task: Task, turns: Sequence[Turn], before: Sizing | None) -> str:
+def draft(held: Rules) -> Rules:
+    """The same answer up to where its sizes are decided, before it expects anything of them."""
+    return replace(held, marker=DECIDED, rest=None)
+
+
+def settled(text: str, task: Task, turns: Sequence[Turn]) -> Sizing:
+    """The sizing that a draft decides; empty when it leaves a size open."""
+    texts = decided(text, task.circuit, _latest(turns))
+    if len(texts) < len(task.circuit.parameters):
+        return {}
+    return task.circuit.snap({name: parse_quantity(size) for name, size in texts.items()})
+
+
+def decided(text: str, circuit: Circuit, before: Sizing | None) -> dict[str, str]:
+    """The sizes that a reasoning decides, as the call writes them."""
+    sizes, others_stay = decided_sizes(text, circuit)
+    if others_stay and before is not None:
+        return {**arguments(circuit, before), **sizes}
+    return sizes
+
+
+def _thought(
+    task: Task, turns: Sequence[Turn], before: Sizing | None, sizing: Sizing | None
+) -> str:
     """GBNF of the reasoning: our sentences, where they fit what happened."""
     asked = demand(turns[-1]) if turns else ""
     simulated = [turn.evaluation for turn in turns if turn.evaluation is not None]
     if not simulated and not asked:
-        return first_grammar(task.circuit, task.specs)
+        return first_grammar(task.circuit, task.specs, sizing)
     if before is None or len(task.corners) > 1:
         return THOUGHT
     if not simulated:
-        return next_grammar(task.circuit, task.specs, (), before, {}, asked)
+        return next_grammar(task.circuit, task.specs, (), before, {}, asked, sizing)
     if simulated[-1].status != "ok":
         return THOUGHT
     measured = simulated[-1].nominal.metrics
     short = [s for s in task.specs if shortfall(s, measured.get(s.metric)) > 0]
-    return next_grammar(task.circuit, task.specs, short, before, measured, asked)
+    return next_grammar(task.circuit, task.specs, short, before, measured, asked, sizing)
 
 
 def _latest(turns: Sequence[Turn]) -> Sizing | None:

@@ -52,14 +52,17 @@ class _Strand:
     finish: str = ""
 
     def turn(self, weights: Weights) -> None:
-        """Takes up the second part of the rules where the first one ends."""
+        """Takes up the second part of the rules where the first one ends, or ends there."""
         if self.rules is None:
             return
-        marker = self.rules.marker
-        if weights.text(self.tokens[-len(marker) :]).endswith(marker):
-            rest = self.rules.rest(weights.text(self.tokens))
-            self.sampler.follow(Grammar(weights, rest))
-            self.rules = None
+        marker, rest = self.rules.marker, self.rules.rest
+        if not weights.text(self.tokens[-len(marker) :]).endswith(marker):
+            return
+        if rest is None:
+            self.finish = "stop"
+        else:
+            self.sampler.follow(Grammar(weights, rest(weights.text(self.tokens))))
+        self.rules = None
 
     def draw(self, context: Context, row: int, ends: frozenset[int]) -> int | None:
         """Draws a token and returns it unless it ends the text."""

@@ -55,12 +55,14 @@ class Rules:
     Attributes:
         opening: GBNF of the text up to and including ``marker``.
         marker: Where the first part ends.
-        rest: From the first part, GBNF of what follows it.
+        rest: From the first part, GBNF of what follows it; None when nothing does.
+        worded: Whether the first part is in our sentences, with the facts of the record.
     """
 
     opening: str
     marker: str
-    rest: Callable[[str], str]
+    rest: Callable[[str], str] | None
+    worded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,7 @@ def target_text(spec: Spec) -> str:
 
 def call_text(circuit: Circuit, sizing: Sizing) -> str:
     """The tool call as the model writes it, Hermes style."""
-    body = json.dumps({"name": TOOL_NAME, "arguments": _arguments(circuit, sizing)})
+    body = json.dumps({"name": TOOL_NAME, "arguments": arguments(circuit, sizing)})
     return f"<tool_call>\n{body}\n</tool_call>"
 
 
@@ -145,7 +145,7 @@ def result_text(task: Task, evaluation: Evaluation, index: int) -> str:
 
 def call_message(circuit: Circuit, sizing: Sizing, reasoning: str = "", index: int = 1) -> Message:
     """An assistant message that calls the tool with ``sizing``."""
-    function = {"name": TOOL_NAME, "arguments": json.dumps(_arguments(circuit, sizing))}
+    function = {"name": TOOL_NAME, "arguments": json.dumps(arguments(circuit, sizing))}
     return {
         "role": "assistant",
         "content": "",
@@ -200,7 +200,8 @@ def _spec_line(circuit: Circuit, result: SpecResult, corners: Sequence[str]) -> 
     )
 
 
-def _arguments(circuit: Circuit, sizing: Sizing) -> dict[str, str]:
+def arguments(circuit: Circuit, sizing: Sizing) -> dict[str, str]:
+    """The arguments of a call: every size on the conversation's grid."""
     return {p.name: size_text(p, sizing[p.name]) for p in circuit.parameters if p.name in sizing}
 
 

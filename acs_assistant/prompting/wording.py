@@ -17,6 +17,8 @@ from acs_assistant.prompting.ranges import between
 from acs_assistant.prompting.render import size_text, target_text
 
 FIRST_WORDS = "Nothing is measured yet. "
+DECIDED = " Expect"
+"""Where a thought has decided its sizes."""
 _MOST_CHANGES = 6
 _LONGEST_DEMAND = 160
 _STEP = 0.003
@@ -46,8 +48,23 @@ def demand(turn: Turn) -> str:
     return re.sub(r"[\s<>]+", " ", turn.decision.reason).strip(" .")[:_LONGEST_DEMAND]
 
 
-def first_grammar(circuit: Circuit, specs: Sequence[Spec]) -> str:
-    """GBNF of a thought before anything is measured."""
+def change_words(circuit: Circuit, before: Sizing, after: Sizing) -> list[str]:
+    """A clause for every size that changes, in the circuit's order."""
+    clauses = []
+    for p in circuit.parameters:
+        old, new = size_text(p, before[p.name]), size_text(p, after[p.name])
+        if old != new:
+            verb = "raise" if after[p.name] > before[p.name] else "lower"
+            clauses.append(f"{verb} {p.name} from {old} to {new}")
+    return clauses
+
+
+def first_grammar(circuit: Circuit, specs: Sequence[Spec], sizing: Sizing | None = None) -> str:
+    """GBNF of a thought before anything is measured.
+
+    Args:
+        sizing: What it is to take, when that is settled.
+    """
     sizes = [f'"{p.name} " v{i}' for i, p in enumerate(circuit.parameters)]
     effects = [f'"{s.metric} " number' for s in specs]
     root = (
@@ -56,7 +73,10 @@ def first_grammar(circuit: Circuit, specs: Sequence[Spec]) -> str:
         rf' ". Expect " {_list(effects)} ".\n</think>\n"'
     )
     hard = f"hard ::= {_some('metric', 2)}"
-    values = [f"v{i} ::= {between(p.min, p.max)}" for i, p in enumerate(circuit.parameters)]
+    values = [
+        f"v{i} ::= {_quoted(size_text(p, sizing[p.name])) if sizing else between(p.min, p.max)}"
+        for i, p in enumerate(circuit.parameters)
+    ]
     return _rules(root, hard, *_names(circuit, specs), *values, _ANY)
 
 
@@ -67,6 +87,7 @@ def next_grammar(
     before: Sizing,
     measured: Mapping[str, float],
     asked: str = "",
+    sizing: Sizing | None = None,
 ) -> str:
     """GBNF of a thought about what was measured, or about a rejection.
 
@@ -75,6 +96,7 @@ def next_grammar(
         before: The sizing that was measured, or else rejected.
         measured: What it gave; empty when nothing was simulated.
         asked: What the engineer's rejection demands (``demand``).
+        sizing: What the changes are to lead to, when that is settled.
     """
     opening = [_quoted(f"<think>\n{f'The engineer wants {asked}. ' if asked else ''}")]
     if short:
@@ -84,7 +106,25 @@ def next_grammar(
         opening += [f'"At best {complaints}. {subject} {verb} " names " most. "']
     elif measured:
         opening += ['"Every spec is met. "']
-    rules, changes, effects = [], [], []
+    if sizing is None:
+        rules = _change_rules(circuit, before)
+    else:
+        rules = [f"changes ::= {_quoted(joined(change_words(circuit, before, sizing)))}"]
+    effects = []
+    for i, spec in enumerate(specs):
+        effect, more = _effect(i, spec.metric, measured.get(spec.metric))
+        effects.append(effect)
+        rules += more
+    root = (
+        rf'root ::= {" ".join(opening)} "So " changes'
+        rf' ". Expect " {_list(effects)} ".\n</think>\n"'
+    )
+    return _rules(root, *_names(circuit, specs), *rules, _ANY)
+
+
+def _change_rules(circuit: Circuit, before: Sizing) -> list[str]:
+    """GBNF of the changes that may be made to a sizing."""
+    rules, changes = [f"changes ::= {_some('change', _MOST_CHANGES)}"], []
     for i, p in enumerate(circuit.parameters):
         old = size_text(p, before[p.name])
         for move, low, high in (
@@ -94,17 +134,7 @@ def next_grammar(
             if (values := between(low, high)) if low < high else "":
                 rules.append(f"{move}{i} ::= {values}")
                 changes.append(f'"{move} {p.name} from {old} to " {move}{i}')
-    for i, spec in enumerate(specs):
-        effect, more = _effect(i, spec.metric, measured.get(spec.metric))
-        effects.append(effect)
-        rules += more
-    root = (
-        rf'root ::= {" ".join(opening)} "So " changes'
-        rf' ". Expect " {_list(effects)} ".\n</think>\n"'
-    )
-    some = f"changes ::= {_some('change', _MOST_CHANGES)}"
-    change = f"change ::= {' | '.join(changes)}"
-    return _rules(root, some, change, *_names(circuit, specs), *rules, _ANY)
+    return [*rules, f"change ::= {' | '.join(changes)}"]
 
 
 def _effect(index: int, metric: str, old: float | None) -> tuple[str, list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +13,14 @@ import pytest
 from acs_assistant import paths
 from acs_assistant.cancel import CancelToken
 from acs_assistant.domain import Decision, Proposal, Task, Turn
-from acs_assistant.engine.critic import Critic, find_critic, merit, write_critic
+from acs_assistant.engine.critic import Critic, find_critic, merit, tightened, write_critic
 from acs_assistant.engine.evaluate import evaluate
 from acs_assistant.engine.proposers import ModelProposer, Prompted, SamplingPolicy
 from acs_assistant.errors import ModelError
 from acs_assistant.events import TextDelta
 from acs_assistant.library import load_circuit
 from acs_assistant.llm.port import Completion
+from acs_assistant.prompting.render import PROMPT_VERSION
 from acs_assistant.sim import make_simulator
 from acs_assistant.sim.port import SimulationRequest
 from tests.engine.parts import CIRCUIT, MET, SHORT, TASK, ScriptedModel, ToySimulator, call
@@ -105,6 +107,58 @@ def test_a_repeat_is_never_chosen() -> None:
     *_, proposal = propose(model, avoid=[MET])
     assert proposal.sizing["w_in"] == 20e-6
     assert len(model.calls) == 3, "both groups were asked"
+
+
+class Taught(Group):
+    """Thinks in our sentences: its drafts, and the text that it streams at last."""
+
+    def __init__(self, first: str, drafts: list[str], last: str) -> None:
+        super().__init__([first, *drafts])
+        self.info = replace(self.info, wording=PROMPT_VERSION)
+        self._last = last
+
+    def sample_group(self, *args: object, **kwargs: object) -> list[Completion]:
+        self.calls.append((args[0], args[2], kwargs["grammar"]))  # type: ignore[arg-type]
+        return [Completion(text, len(text), "stop") for text in self._texts[1:]]
+
+    def stream(self, messages: Any, tools: Any, sampling: Any, grammar: Any, cancel: Any) -> Any:
+        first = not self.calls
+        self.calls.append((messages, sampling, grammar))
+        yield self._texts[0] if first else self._last
+
+
+def test_a_taught_model_rehearses_and_says_what_was_measured() -> None:
+    drafts = ["Take w_in 20u and i_bias 25u. Expect", "So raise w_in from 20.0u to 50.0u. Expect"]
+    model = Taught(call(SMALL), drafts, call(WIDE))
+    *_, proposal = propose(model)
+    said, *rehearsals, last = model.calls[1:]
+    assert proposal.sizing == MET
+    assert not any(m["role"] == "tool" for m in said[0]), (
+        "the first drafts see the history as it is"
+    )
+    assert len(rehearsals) == 1, "content with the second group"
+    foretold = [m["content"] for m in rehearsals[0][0] if m["role"] == "tool"]
+    assert len(foretold) == 1 and "gbw" in foretold[0], "they go on from what is foretold"
+    assert not any(m["role"] == "tool" for m in last[0]), "nothing foretold is told as measured"
+    assert 'v0 ::= "50.0u"' in last[2].opening, "the sizes are settled, the words are not"
+
+
+def test_a_rehearsal_leaves_no_trace_in_what_comes_after_a_measurement() -> None:
+    before = turn(SHORT)
+    model = Taught(call(SMALL), ["So raise w_in from 10.0u to 20.0u. Expect"], call(WIDE))
+    proposer = ModelProposer(model, SamplingPolicy(groups=3), lambda task: exact())
+    list(proposer.propose(TASK, [before], 1, CancelToken(), [SHORT]))
+    messages, _, held = model.calls[-1]
+    assert sum(m["role"] == "tool" for m in messages) == 1
+    assert "raise w_in from 10.0u to 20.0u" in held.opening
+    specs = [m["content"] for m in model.calls[-2][0] if m["role"] == "user"]
+    assert len(specs) == 1, "the margin asked for in a rehearsal is no change of the specs"
+
+
+def test_margin_is_asked_on_the_side_of_each_spec() -> None:
+    for spec, harder in zip(TASK.specs, tightened(TASK).specs, strict=True):
+        assert (harder.target > spec.target) == (spec.relation == ">=")
+        assert harder.target == pytest.approx(spec.target, rel=0.02)
 
 
 def test_a_critic_holds_for_its_circuit_and_conditions_alone(

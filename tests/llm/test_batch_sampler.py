@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from acs_assistant.errors import ModelError
 from acs_assistant.llm.batch import BatchSampler
 from acs_assistant.llm.decoding import Context
 from acs_assistant.llm.native import lib
-from acs_assistant.llm.port import Sampling
+from acs_assistant.llm.port import Rules, Sampling
 from acs_assistant.llm.prefix_cache import PrefixCache
 
 PROMPTS = [f"<|im_start|>user\nTask n{i:03d}<|im_end|>\n<|im_start|>assistant\n" for i in range(5)]
@@ -57,6 +58,17 @@ def test_length_ends_without_an_end_token(sampler: BatchSampler) -> None:
         if sample.finish == "length":
             assert len(sample.tokens) == 16
             assert not sampler.weights.end_tokens & set(sample.tokens)
+
+
+def test_rules_without_a_rest_end_the_text_at_their_marker(sampler: BatchSampler) -> None:
+    held = Rules('root ::= "aa" [ab]{4} "c" [ab]{30}', "c", None)
+    [group] = sampler.sample(["a b"], 3, Sampling(temperature=1.0, max_tokens=60), held)
+    for sample in group:
+        assert sample.text.endswith("c") and sample.finish == "stop"
+        assert len(sample.text) == 7
+    parts = replace(held, rest=lambda text: f'root ::= "b{len(text)}"')
+    [[whole]] = sampler.sample(["a b"], 1, Sampling(temperature=1.0, max_tokens=60), parts)
+    assert whole.text.endswith("cb7")
 
 
 def test_ids_and_text_are_the_same_prompt(tiny_f16: Path) -> None:
