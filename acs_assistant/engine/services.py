@@ -44,6 +44,15 @@ def _rollback() -> ModelCard:
     return llm.rollback()
 
 
+def _check_model(reference: str) -> None:
+    from acs_assistant import llm
+
+    if reference.startswith(("http://", "https://")):
+        llm.open_model(reference).close()
+    else:
+        llm.show_model(reference)
+
+
 @dataclass(slots=True)
 class Services:
     """Everything that the terminal interface and the command line work with.
@@ -64,6 +73,7 @@ class Services:
         save_settings: Stores them, and ``settings`` is replaced by the caller.
         adopt_model: Makes an installed model or a GGUF file the default; returns its card.
         rollback_model: Makes the default before the last ``adopt_model`` the default again.
+        check_model: Raises ModelError when a file is no usable GGUF, or no server answers.
         find_benchmarks: ``bench.reading.Found`` of every folder with results in some places.
         read_benchmark: Reads such a folder as ``bench.reading.Results``, telling the share read.
         fine_tune: Command of fine-tuning on saved sessions, without its options.
@@ -82,6 +92,7 @@ class Services:
     make_hybrid: Callable[[str, Services, int, str], Proposer] | None = None
     adopt_model: Callable[[str], Any] = _adopt
     rollback_model: Callable[[], Any] = _rollback
+    check_model: Callable[[str], None] = _check_model
     find_benchmarks: Callable[[Sequence[Path]], Sequence[Any]] = lambda places: ()
     read_benchmark: Callable[[Path, CancelToken, Callable[[float], None]], Any] | None = None
     fine_tune: tuple[str, ...] = FINE_TUNE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,14 @@ async def use_default(app: AcsApp, change: Callable[..., Any], *arguments: str) 
 
 
 async def use_named(app: AcsApp, reference: str) -> str:
-    """Writes a file or an address into the settings; the default stays what it was."""
+    """Writes a file or an address into the settings; the default stays what it was.
+
+    Returns:
+        The reference; empty when the file cannot be used or no server answers, which was shown.
+    """
     try:
+        # not in the store's thread: a server may take seconds to answer, or not to
+        await asyncio.to_thread(app.services.check_model, reference)
         await _name(app, reference)
     except AcsError as error:
         app.fail(error)

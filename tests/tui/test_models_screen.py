@@ -78,6 +78,18 @@ async def test_a_file_or_an_address(app: AcsApp, tmp_path: Path) -> None:
         await give(str(other))
         await until(pilot, lambda: marked(shown) == [str(other)], "the file")
         assert app.services.settings.model.name == str(other)
+        broken = tmp_path / "broken.gguf"
+        broken.write_bytes(b"GGUFbroken")
+        await give(str(broken))
+        await until(pilot, lambda: any("broken" in f"{n.title}{n.message}" or "GGUF" in n.message
+                                       for n in app._notifications), "why not")  # fmt: skip
+        assert app.services.settings.model.name == str(other)
+        await give("http://127.0.0.1:9/v1")
+        await until(
+            pilot, lambda: any("127.0.0.1:9" in n.message for n in app._notifications), "why not"
+        )
+        assert app.services.settings.model.name == str(other)
+        app.services.check_model = lambda reference: None
         await give("http://localhost:8080/v1#qwen3")
         await until(pilot, lambda: "http" in "".join(marked(shown)), "the address")
         names = shown.query_one("#names", OptionList)
@@ -116,3 +128,13 @@ async def test_measuring_shows_what_it_does_and_can_be_stopped(app: AcsApp) -> N
         assert load_speeds() == {}
         await pilot.press("escape")
         await screen(pilot, SessionsScreen)
+
+
+async def test_a_card_is_for_people(app: AcsApp) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        shown = await opened(pilot)
+        text = shown.query_one("#card-text")
+        await until(pilot, lambda: "architecture" in str(text.render()), "the card")
+        said = str(text.render())
+        assert " MB" in said and " M" in said and "yes" in said
+        assert "metadata" not in said and "{" not in said

@@ -92,15 +92,11 @@ class ModelsScreen(Page):
         card = self._cards[place]
         rows: list[list[Cell]] = []
         text = ""
-        for field in dataclasses.fields(card):
-            value = getattr(card, field.name)
-            if value is None or value == "":
-                continue
-            if isinstance(value, str) and ("\n" in value or len(value) > 90):
+        for name, value in _fields(card):
+            if "\n" in value or len(value) > 90:
                 text += f"\n{plain(value)}\n"
             else:
-                name = field.name.replace("_", " ")
-                rows.append([(name, "$foreground-muted"), plain(str(value))])
+                rows.append([(name, "$foreground-muted"), plain(value)])
         speed = self._speeds.get(_key(card))
         measured = "not measured; s does it" if speed is None else _speed_text(speed)
         rows.append([("speed here", "$foreground-muted"), measured])
@@ -178,8 +174,13 @@ class ModelsScreen(Page):
     @work(exclusive=True, group="choose")
     async def action_other(self) -> None:
         answer = await self.app.push_screen_wait(OtherModelDialog())
-        if answer is not None:
-            await self._chosen(await use_named(self.acs, answer))
+        if answer is None:
+            return
+        names = self.query_one("#names")
+        names.border_subtitle = "looking at it…"
+        chosen = await use_named(self.acs, answer)
+        names.border_subtitle = ""
+        await self._chosen(chosen)
 
     async def _chosen(self, name: str) -> None:
         if name:
@@ -192,6 +193,27 @@ class Elsewhere:
     """A model that the settings name and that is not installed: a file, or a server's address."""
 
     name: str
+
+
+def _fields(card: Any) -> list[tuple[str, str]]:
+    """A card's figures as a person reads them; what only programs read is left out."""
+    found: list[tuple[str, str]] = []
+    for field in dataclasses.fields(card):
+        value = getattr(card, field.name)
+        name = field.name.replace("_", " ")
+        if field.name == "facts":
+            found += [(str(key), str(fact)) for key, fact in value.items()]
+        elif value is None or value == "" or field.name == "metadata":
+            continue
+        elif field.name == "size":
+            found.append((name, f"{value / 1e6:,.1f} MB"))
+        elif field.name == "parameters" and isinstance(value, int):
+            found.append((name, f"{value / 1e6:,.1f} M"))
+        elif isinstance(value, bool):
+            found.append((name, "yes" if value else "no"))
+        else:
+            found.append((name, str(value)))
+    return found
 
 
 def _key(card: Any) -> str:
