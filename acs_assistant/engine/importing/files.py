@@ -255,10 +255,13 @@ def _expand(
     if not title:
         text = _with_commented_subcircuit(text)
     lines = logical_lines(text, path.name, title=title)
+    control = False
     for line in _section(lines, section) if section else lines:
         first, _, rest = line.text.partition(" ")
         if first == ".end":
             return
+        if first in (".control", ".endc"):
+            control = first == ".control"
         if first not in (".include", ".inc", ".lib"):
             yield line
             continue
@@ -270,13 +273,15 @@ def _expand(
         target = path.parent / name.replace("\\", "/")
         if not target.is_file():
             target = given.get(target.name.lower(), target)
-        if pdk_of_file(name) is not None:
+        if pdk_of_file(name) is not None and target.name.lower() not in given:
             source.corner = source.corner or corner_of(inner or name)
             report.changed.append(
                 f"{line.file}:{line.number}: '{name}' is the installed device library now"
             )
         elif target.is_file():
             yield from _expand(target, source, report, given, False, (*above, here), inner)
+        elif control:
+            report.drop(line, "commands that are not there")
         else:
             raise CircuitError(
                 f"includes '{name}', which is not there.",

@@ -145,7 +145,7 @@ def _metrics(benches: Sequence[Bench], report: Report) -> list[MetricGuess]:
     found: dict[str, MetricGuess] = {}
     for bench in benches:
         for line in bench.measures:
-            guess = guess_metric(line, bench.name)
+            guess = guess_metric(line, bench.name, bench.measures)
             if guess.name in found:
                 if not (guess.optional and found[guess.name].optional):
                     report.drop(line, "a metric of that name was found before")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Better = Literal["higher", "lower", "neither"]
 _HIGHER = re.compile(
-    r"gain|gbw|gbp|gain_bandwidth|bandwidth|^bw|ugf|ugb|unity|f_?0db|phase_?margin|^pm|^gm_?db"
+    r"gain|gbw|gbp|gain_bandwidth|bandwidth|^bw|ugf|ugb|unity|f_?0db|margin|^pm|^gm_?db"
     r"|^sr|slew|swing|^a_?(0|v|ol)(_?db)?$|^av_|^adc$"
 )
 _LOWER = re.compile(
@@ -37,7 +37,8 @@ _UNITS: tuple[tuple[str, str], ...] = (
 _CROSSING = re.compile(
     r"\bwhen\s+(?:vdb\((?P<db>[^()\s]+)\)\s*=\s*0(?:\.0*)?|vm\((?P<m>[^()\s]+)\)\s*=\s*1)(?=\s|$)"
 )
-_MARGIN = re.compile(r"phase_?margin|^pm")
+_ANGLE = re.compile(r"180.*\bc?ph(ase)?\(|\bc?ph(ase)?\(.*180")
+_MARGIN = re.compile(r"margin|^pm")
 _POWER = re.compile(r"power|^pwr|^p_?(supply|diss|tot|dc|dd)|^i_?(vdd|q|supply|tot)")
 _SHOWN = re.compile(r"\bv(?:db|p|m)?\(\s*([^()\s,]+)\s*\)")
 _OUTPUT = re.compile(r"v?o(ut)?\w*$")
@@ -67,8 +68,12 @@ class MetricGuess:
     spec: bool = True
 
 
-def guess_metric(line: Line, testbench: str) -> MetricGuess:
-    """A ``.meas`` or ``.let`` card: from its name first, then from what it measures."""
+def guess_metric(line: Line, testbench: str, others: Sequence[Line] = ()) -> MetricGuess:
+    """A ``.meas`` or ``.let`` card: from its name first, then from what it measures.
+
+    Args:
+        others: Cards that may define the vector that it reads.
+    """
     words = line.text.split()
     kind, name = (words[1], words[2]) if len(words) > 2 else ("", "")
     formula = words[0] == ".let"
@@ -81,6 +86,10 @@ def guess_metric(line: Line, testbench: str) -> MetricGuess:
             if re.search(pattern, name) or (candidate == "dB" and re.search(pattern, text)):
                 unit = candidate
                 break
+    if not unit and "find" in words[:-1]:
+        vector = words[words.index("find") + 1]
+        read = next((x.text for x in others if x.text.split()[2] == vector), "")
+        unit = "deg" if _ANGLE.search(read) else "dB" if re.search(r"\bdb\(", read) else ""
     better: Better = "neither"
     if _HIGHER.search(name) and not _REJECTION.search(name):
         better = "higher"
@@ -168,6 +177,8 @@ def built_in(bench: Bench) -> list[MetricGuess]:
         found += _of_ac(bench, by_kind.get("ac", []), names)
     if "tran" in kinds and "tran" not in by_kind:
         found += _of_tran(bench)
+    if "noise" in kinds and "noise" not in by_kind:
+        found.append(_guess(bench, "input_noise", "input_noise", "lower"))
     if bench.power_source and not any(_POWER.search(name) for name in names):
         source, node = bench.power_source
         found.append(_guess(bench, "power", "power", "lower", source=source, node=node))

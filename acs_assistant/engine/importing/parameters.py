@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 from acs_assistant.domain import Parameter
 from acs_assistant.engine.importing.expressions import bare, names, value_of
@@ -153,6 +154,7 @@ def literal(subcircuit: Subcircuit) -> tuple[dict[str, Found], list[Line]]:
     places = {split_words(line.text)[0]: number for number, line in enumerate(body)}
     groups: dict[tuple[object, ...], list[Use]] = {}
     sizes = list(uses([line for line in body if not line.text.startswith(".")]))
+    twins = _twins(sizes, subcircuit.ports)
     shortest = _shortest(parse_number(bare(u.text)) for u in sizes if u.kind == "length")
     for use in sizes:
         value = parse_number(bare(use.text))
@@ -162,7 +164,11 @@ def literal(subcircuit: Subcircuit) -> tuple[dict[str, Found], list[Line]]:
             continue
         key: tuple[object, ...] = (use.kind, use.model, value, use.device)
         for known, members in groups.items():
-            same = any(_matched(use, member, subcircuit.ports) for member in members)
+            same = any(
+                _matched(use, member, subcircuit.ports)
+                or frozenset((use.device, member.device)) in twins
+                for member in members
+            )
             if known[:3] == key[:3] and (same or known[3] == use.device):
                 key = known
                 break
@@ -190,6 +196,54 @@ def _matched(one: Use, other: Use, ports: tuple[str, ...]) -> bool:
     source = one.nodes[2]
     inner = source not in ports and source not in ("0", "gnd")
     return one.nodes[1] == other.nodes[1] or (inner and source == other.nodes[2])
+
+
+def _twins(sizes: list[Use], ports: tuple[str, ...]) -> set[frozenset[str]]:
+    """Pairs of transistors on the two sides of a symmetric circuit.
+
+    Gates and drains of a differential pair are mirror images of each other; two transistors of one
+    model whose nets are mirror images are twins, and so are then all of their nets.
+    """
+    devices = {use.device: use for use in sizes if len(use.nodes) == 4}
+    pairs = [
+        (one, other)
+        for one, other in combinations(devices.values(), 2)
+        if one.model == other.model and one.nodes != other.nodes
+    ]
+    image: dict[str, str] = {}
+    for one, other in pairs:
+        source = one.nodes[2]
+        inner = source not in ports and source not in ("0", "gnd")
+        if inner and source == other.nodes[2] and not set(one.nodes[:2]) & set(other.nodes[:2]):
+            _reflect(one, other, image)
+    twins: set[frozenset[str]] = set()
+    for _ in devices:
+        found = [(one, other) for one, other in pairs if _images(one, other, image)]
+        for one, other in found:
+            _reflect(one, other, image)
+        new = {frozenset((one.device, other.device)) for one, other in found}
+        if new <= twins:
+            break
+        twins |= new
+    return twins
+
+
+def _images(one: Use, other: Use, image: Mapping[str, str]) -> bool:
+    """Gate and source of one are the images of the other's, and no drain says otherwise."""
+    ends = zip(one.nodes[1:3], other.nodes[1:3], strict=True)
+    drains = one.nodes[0], other.nodes[0]
+    free = not set(drains) & set(image)
+    return (
+        one.nodes[1:3] != other.nodes[1:3]
+        and all(image.get(a, a) == b for a, b in ends)
+        and (free or image.get(drains[0]) == drains[1])
+    )
+
+
+def _reflect(one: Use, other: Use, image: dict[str, str]) -> None:
+    for a, b in zip(one.nodes[:3], other.nodes[:3], strict=True):
+        if a != b and a not in image and b not in image:
+            image[a], image[b] = b, a
 
 
 def _junctions_scaled(text: str, width: str, value: float) -> str:

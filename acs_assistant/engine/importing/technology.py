@@ -7,8 +7,22 @@ import re
 from acs_assistant.sim.pdk import PACKAGES
 
 _FILES = (
-    ("sky130", re.compile(r"sky130|skywater", re.IGNORECASE)),
-    ("gf180mcu", re.compile(r"gf180|180mcu|sm141064|(^|[/\\])design\.ngspice$", re.IGNORECASE)),
+    (
+        "sky130",
+        re.compile(
+            r"sky130\w*[/\\](libs\.|latest|combined|models?)|sky130(\.\w+)?\.lib|sky130_fd_pr[/\\]"
+            r"|skywater|sky130_pdk",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        "gf180mcu",
+        re.compile(
+            r"gf180mcu\w?[/\\]libs\.|180mcu_models|sm141064|(^|[/\\])design\.ngspice$"
+            r"|gf180mcu\.lib",
+            re.IGNORECASE,
+        ),
+    ),
     ("generic", re.compile(r"(^|[/\\])generic\.lib\.spice$", re.IGNORECASE)),
 )
 _ANY_PDK = re.compile(r"libs\.tech|libs\.ref|\$(::)?\{?pdk", re.IGNORECASE)
