@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pydantic import BaseModel, ValidationError
+from rich.cells import cell_len
 from textual import work
 from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
@@ -63,6 +64,12 @@ class SettingsScreen(Page):
     def on_input_changed(self) -> None:
         self._read()
 
+    def on_descendant_focus(self) -> None:
+        self._read()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._read)
+
     def _read(self) -> Settings | None:
         """The settings as typed; None, and words, when a field cannot be used."""
         document = self.acs.services.settings.model_dump()
@@ -86,8 +93,16 @@ class SettingsScreen(Page):
         if theme and theme not in self.app.available_themes:
             fault.update(Content.styled(f"✗ There is no theme '{theme}'.", "$text-error"))
             return None
-        fault.update("")
+        fault.update(Content.styled(self._cut_off(), "$foreground-muted"))
         return settings
+
+    def _cut_off(self) -> str:
+        """What the setting that has the focus is for, when its line has no room for all of it."""
+        for row in self.query(SettingRow):
+            room = row.query_one(".setting-text").size.width
+            if row.query_one(Input).has_focus and cell_len(row.text) > room:
+                return row.text
+        return ""
 
     @work(exclusive=True, group="save")
     async def action_save(self) -> None:
