@@ -14,14 +14,17 @@ from numpy.typing import NDArray
 from acs_assistant.domain import Circuit, Sizing, Spec
 from acs_assistant.prompting.numbers import format_value
 from acs_assistant.prompting.render import size_text
-from acs_assistant.prompting.wording import FIRST_WORDS, change_words, complaint, joined
+from acs_assistant.prompting.wording import (
+    FIRST_WORDS,
+    change_words,
+    complaint,
+    effect_words,
+    joined,
+)
 from acs_assistant.scoring import shortfall, signed_margin
 from acs_assistant.training.chat import EXPECT
 
 FloatArray = NDArray[np.float64]
-
-_UNCHANGED = 0.04
-"""A relative change that nobody would design for, so none that a thought claims."""
 
 
 def first_thought(
@@ -78,7 +81,7 @@ def next_thought(
         sentences.append("Every spec is met.")
     changes = change_words(circuit, before, sizing)
     sentences.append(f"So {joined(changes)}." if changes else "Keep the sizes.")
-    effects = [_effect(s, measured.get(s.metric), expected[s.metric]) for s in specs]
+    effects = [effect_words(s, measured.get(s.metric), expected[s.metric]) for s in specs]
     sentences.append(f"Expect {joined(effects)}.")
     return " ".join(sentences)
 
@@ -100,11 +103,3 @@ def _strongest(circuit: Circuit, influence: FloatArray, metrics: Sequence[str]) 
     rows = [j for j, m in enumerate(circuit.metrics) if m.name in metrics]
     strength = np.abs(influence[rows]).sum(axis=0)
     return [circuit.parameters[i].name for i in np.argsort(-strength)[:3]]
-
-
-def _effect(spec: Spec, old: float | None, new: float) -> str:
-    if old is None:
-        return f"{spec.metric} {format_value(new)}"
-    if abs(new - old) < _UNCHANGED * abs(old):
-        return f"{spec.metric} to stay near {format_value(old)}"
-    return f"{spec.metric} to {'rise' if new > old else 'fall'} to {format_value(new)}"

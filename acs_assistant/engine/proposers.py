@@ -155,9 +155,9 @@ class ModelProposer:
         cancel: CancelToken,
         avoid: Sequence[Sizing] = (),
     ) -> Iterator[TextDelta | Prompted | Proposal]:
-        asked = self._asked(task, turns)
-        seen = {sizing_key(sizing) for sizing in avoid}
         critic = self._find_critic(task)
+        asked = self._asked(task, turns, critic)
+        seen = {sizing_key(sizing) for sizing in avoid}
         digest = critic.digest if critic is not None else ""
         started = time.monotonic()
         proposal = Proposal({}, self.name, error="the model gave no proposal.")
@@ -169,7 +169,7 @@ class ModelProposer:
                 yield from self._stream(asked, sampling, cancel, pieces)
             except ModelError:
                 # What does not fit into the model's context may still do so without its past.
-                shorter = self._asked(task, turns, most=1)
+                shorter = self._asked(task, turns, critic, most=1)
                 if pieces or len(shorter.messages) >= len(asked.messages):
                     raise
                 asked = shorter
@@ -199,7 +199,7 @@ class ModelProposer:
             attempt: From 1; a later one is drawn hotter.
         """
         started = time.monotonic()
-        asked = self._asked(task, turns)
+        asked = self._asked(task, turns, self._find_critic(task))
         sampling = self._policy.sampling(seed, attempt, first=not turns)
         drawn = self._draws(asked, sampling, count, cancel)
         seconds = time.monotonic() - started
@@ -240,7 +240,7 @@ class ModelProposer:
             else:
                 step = rehearsed(critic, harder, best.sizing, turns)
                 past = [replace(turn, specs=harder.specs) for turn in rescored(turns, harder)]
-                said = self._asked(harder, [*past, step])
+                said = self._asked(harder, [*past, step], None)
                 sampling = replace(sampling, temperature=self._policy.rehearsing)
                 drawn = self._drafts(said, sampling, self._policy.candidates, cancel)
             for proposal in drawn:
@@ -254,23 +254,40 @@ class ModelProposer:
             yield from told(best.raw)
             return best
         pieces: list[str] = []
-        said = replace(asked, rules=self._rules(asked.task, asked.shown, best.sizing))
+        said = replace(
+            asked, rules=self._rules(asked.task, asked.shown, critic, turns, best.sizing)
+        )
         yield from self._stream(said, sampling, cancel, pieces)
         return self._read("".join(pieces), asked.task)
 
-    def _asked(self, task: Task, turns: Sequence[Turn], most: int | None = None) -> Asked:
+    def _asked(
+        self, task: Task, turns: Sequence[Turn], critic: Critic | None, most: int | None = None
+    ) -> Asked:
         """What the model is asked after ``turns``; it is shown at most ``most`` of them."""
         from acs_assistant.prompting import render
         from acs_assistant.prompting.history import select
 
         shown = select(turns, self._policy.history if most is None else most)
         messages, tools = render.messages(task, shown), render.tools(task.circuit)
-        return Asked(task, shown, messages, tools, self._rules(task, shown))
+        return Asked(task, shown, messages, tools, self._rules(task, shown, critic, turns))
 
-    def _rules(self, task: Task, shown: Sequence[Turn], sizing: Sizing | None = None) -> Rules:
+    def _rules(
+        self,
+        task: Task,
+        shown: Sequence[Turn],
+        critic: Critic | None,
+        turns: Sequence[Turn],
+        sizing: Sizing | None = None,
+    ) -> Rules:
+        """What an answer is held to; where there is a critic, it expects what that foretells."""
         from acs_assistant.engine.rules import rules
 
-        return rules(task, shown, self.model.wording, sizing)
+        def foretell(sizing: Sizing) -> Mapping[str, float]:
+            assert critic is not None
+            return critic.foretell(task.circuit, sizing, turns).metrics
+
+        foretelling = foretell if critic is not None else None
+        return rules(task, shown, self.model.wording, sizing, foretelling)
 
     def _draws(
         self, asked: Asked, sampling: Sampling, count: int, cancel: CancelToken

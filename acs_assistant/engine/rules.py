@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from acs_assistant.domain import Circuit, Sizing, Task, Turn
+from acs_assistant.domain import Circuit, Evaluation, Sizing, Task, Turn
 from acs_assistant.llm.port import Rules
 from acs_assistant.prompting.grammar import THOUGHT, THOUGHT_END, call_grammar
 from acs_assistant.prompting.parse import decided_sizes
 from acs_assistant.prompting.render import PROMPT_VERSION, arguments
-from acs_assistant.prompting.wording import DECIDED, demand, first_grammar, next_grammar
+from acs_assistant.prompting.wording import (
+    DECIDED,
+    demand,
+    effect_words,
+    first_grammar,
+    joined,
+    next_grammar,
+)
 from acs_assistant.scoring import shortfall
 from acs_assistant.units import parse_quantity
 
+Foretell = Callable[[Sizing], Mapping[str, float]]
+"""Metrics that are expected of a sizing."""
+
 
 def rules(
-    task: Task, turns: Sequence[Turn], wording: str = "", sizing: Sizing | None = None
+    task: Task,
+    turns: Sequence[Turn],
+    wording: str = "",
+    sizing: Sizing | None = None,
+    foretell: Foretell | None = None,
 ) -> Rules:
     """Reasoning, then a call that does what the reasoning decided.
 
@@ -29,6 +43,7 @@ def rules(
         turns: The turns that the model is shown, the one that changes start from last.
         wording: The model's (``ModelInfo.wording``).
         sizing: What the call is to hold, and our sentences to say, when that is settled.
+        foretell: A critic's metrics of a sizing, which our sentences then expect.
     """
     circuit, before = task.circuit, _latest(turns)
 
@@ -38,7 +53,20 @@ def rules(
         return call_grammar(circuit, decided(text, circuit, before))
 
     opening = _thought(task, turns, before, sizing) if wording == PROMPT_VERSION else THOUGHT
-    return Rules(opening, THOUGHT_END, rest, worded=opening != THOUGHT)
+    worded = opening != THOUGHT
+    if foretell is None or not worded:
+        return Rules(opening, THOUGHT_END, rest, worded)
+
+    def expecting(text: str) -> str:
+        sizes = decided(text, circuit, before)
+        expected, measured = foretell(_snapped(circuit, sizes)), _measured(turns)
+        effects = [effect_words(s, measured.get(s.metric), expected[s.metric]) for s in task.specs]
+        said = text.partition(DECIDED)[2]
+        return call_grammar(
+            circuit, sizes, f" {joined(effects)}.\n{THOUGHT_END}".removeprefix(said)
+        )
+
+    return Rules(opening, DECIDED, expecting, worded)
 
 
 def draft(held: Rules) -> Rules:
@@ -51,7 +79,11 @@ def settled(text: str, task: Task, turns: Sequence[Turn]) -> Sizing:
     texts = decided(text, task.circuit, _latest(turns))
     if len(texts) < len(task.circuit.parameters):
         return {}
-    return task.circuit.snap({name: parse_quantity(size) for name, size in texts.items()})
+    return _snapped(task.circuit, texts)
+
+
+def _snapped(circuit: Circuit, sizes: Mapping[str, str]) -> Sizing:
+    return circuit.snap({name: parse_quantity(size) for name, size in sizes.items()})
 
 
 def decided(text: str, circuit: Circuit, before: Sizing | None) -> dict[str, str]:
@@ -67,7 +99,7 @@ def _thought(
 ) -> str:
     """GBNF of the reasoning: our sentences, where they fit what happened."""
     asked = demand(turns[-1]) if turns else ""
-    simulated = [turn.evaluation for turn in turns if turn.evaluation is not None]
+    simulated = _simulated(turns)
     if not simulated and not asked:
         return first_grammar(task.circuit, task.specs, sizing)
     if before is None or len(task.corners) > 1:
@@ -76,9 +108,19 @@ def _thought(
         return next_grammar(task.circuit, task.specs, (), before, {}, asked, sizing)
     if simulated[-1].status != "ok":
         return THOUGHT
-    measured = simulated[-1].nominal.metrics
+    measured = _measured(turns)
     short = [s for s in task.specs if shortfall(s, measured.get(s.metric)) > 0]
     return next_grammar(task.circuit, task.specs, short, before, measured, asked, sizing)
+
+
+def _simulated(turns: Sequence[Turn]) -> list[Evaluation]:
+    return [turn.evaluation for turn in turns if turn.evaluation is not None]
+
+
+def _measured(turns: Sequence[Turn]) -> Mapping[str, float]:
+    """What the turn that changes start from gave."""
+    simulated = _simulated(turns)
+    return simulated[-1].nominal.metrics if simulated else {}
 
 
 def _latest(turns: Sequence[Turn]) -> Sizing | None:

@@ -56,7 +56,7 @@ class _Strand:
         if self.rules is None:
             return
         marker, rest = self.rules.marker, self.rules.rest
-        if not weights.text(self.tokens[-len(marker) :]).endswith(marker):
+        if marker not in weights.text(self.tokens[-len(marker) :]):
             return
         if rest is None:
             self.finish = "stop"

@@ -54,7 +54,7 @@ class Rules:
 
     Attributes:
         opening: GBNF of the text up to and including ``marker``.
-        marker: Where the first part ends.
+        marker: Where the first part ends: with the token that completes it.
         rest: From the first part, GBNF of what follows it; None when nothing does.
         worded: Whether the first part is in our sentences, with the facts of the record.
     """

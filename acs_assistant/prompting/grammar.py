@@ -17,7 +17,13 @@ THOUGHT = f'root ::= "<think>\\n" [^<]{{1,{_LONGEST_REASONING}}} "</think>\\n"\n
 """GBNF of the reasoning alone, up to ``THOUGHT_END``."""
 
 
-def call_grammar(circuit: Circuit, sizes: Mapping[str, str]) -> str:
+def literal(text: str) -> str:
+    """A text as GBNF."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def call_grammar(circuit: Circuit, sizes: Mapping[str, str], opening: str = "") -> str:
     """GBNF of the call alone: exactly what ``parse`` accepts and ``Circuit.snap`` takes.
 
     Every parameter stands once, in the circuit's order; each value is a three-digit number in
@@ -25,6 +31,7 @@ def call_grammar(circuit: Circuit, sizes: Mapping[str, str]) -> str:
 
     Args:
         sizes: Values that are decided already, by name, as text.
+        opening: What is to be said first, word for word.
     """
     values = [
         f'"{sizes[p.name]}"' if p.name in sizes else f"v{i}"
@@ -35,7 +42,8 @@ def call_grammar(circuit: Circuit, sizes: Mapping[str, str]) -> str:
         for p, value in zip(circuit.parameters, values, strict=True)
     )
     call = (
-        rf'root ::= "<tool_call>\n{{\"name\": \"{TOOL_NAME}\", \"arguments\": {{" '
+        rf'root ::= {literal(opening)} "<tool_call>\n{{\"name\": \"{TOOL_NAME}\"'
+        r', \"arguments\": {" '
         rf'{arguments} "}}}}\n</tool_call>"'
     )
     free = [

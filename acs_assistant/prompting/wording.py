@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from acs_assistant.domain import Circuit, Sizing, Spec, Turn
+from acs_assistant.prompting.grammar import literal
 from acs_assistant.prompting.numbers import format_value
 from acs_assistant.prompting.ranges import between
 from acs_assistant.prompting.render import size_text, target_text
@@ -19,6 +20,8 @@ from acs_assistant.prompting.render import size_text, target_text
 FIRST_WORDS = "Nothing is measured yet. "
 DECIDED = " Expect"
 """Where a thought has decided its sizes."""
+_UNCHANGED = 0.04
+"""A relative change that nobody would design for, so none that a thought claims."""
 _MOST_CHANGES = 6
 _LONGEST_DEMAND = 160
 _STEP = 0.003
@@ -59,6 +62,15 @@ def change_words(circuit: Circuit, before: Sizing, after: Sizing) -> list[str]:
     return clauses
 
 
+def effect_words(spec: Spec, old: float | None, new: float) -> str:
+    """What is expected of a metric that was ``old``; None when it was not measured."""
+    if old is None:
+        return f"{spec.metric} {format_value(new)}"
+    if abs(new - old) < _UNCHANGED * abs(old):
+        return f"{spec.metric} to stay near {format_value(old)}"
+    return f"{spec.metric} to {'rise' if new > old else 'fall'} to {format_value(new)}"
+
+
 def first_grammar(circuit: Circuit, specs: Sequence[Spec], sizing: Sizing | None = None) -> str:
     """GBNF of a thought before anything is measured.
 
@@ -74,7 +86,7 @@ def first_grammar(circuit: Circuit, specs: Sequence[Spec], sizing: Sizing | None
     )
     hard = f"hard ::= {_some('metric', 2)}"
     values = [
-        f"v{i} ::= {_quoted(size_text(p, sizing[p.name])) if sizing else between(p.min, p.max)}"
+        f"v{i} ::= {literal(size_text(p, sizing[p.name])) if sizing else between(p.min, p.max)}"
         for i, p in enumerate(circuit.parameters)
     ]
     return _rules(root, hard, *_names(circuit, specs), *values, _ANY)
@@ -98,7 +110,7 @@ def next_grammar(
         asked: What the engineer's rejection demands (``demand``).
         sizing: What the changes are to lead to, when that is settled.
     """
-    opening = [_quoted(f"<think>\n{f'The engineer wants {asked}. ' if asked else ''}")]
+    opening = [literal(f"<think>\n{f'The engineer wants {asked}. ' if asked else ''}")]
     if short:
         complaints = joined([complaint(s, measured.get(s.metric)) for s in short])
         subject = joined([s.metric for s in short])
@@ -109,7 +121,7 @@ def next_grammar(
     if sizing is None:
         rules = _change_rules(circuit, before)
     else:
-        rules = [f"changes ::= {_quoted(joined(change_words(circuit, before, sizing)))}"]
+        rules = [f"changes ::= {literal(joined(change_words(circuit, before, sizing)))}"]
     effects = []
     for i, spec in enumerate(specs):
         effect, more = _effect(i, spec.metric, measured.get(spec.metric))
@@ -148,12 +160,6 @@ def _effect(index: int, metric: str, old: float | None) -> tuple[str, list[str]]
     down = between(_SMALLEST, old * (1 - _STEP))
     moves = f'"{metric} to " ("rise to " up{index} | "fall to " down{index})'
     return f"({stay} | {moves})", [f"up{index} ::= {up}", f"down{index} ::= {down}"]
-
-
-def _quoted(text: str) -> str:
-    """A GBNF literal."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
 
 
 def _names(circuit: Circuit, specs: Sequence[Spec]) -> list[str]:

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from acs_assistant.domain import Decision, Proposal, Turn
+from acs_assistant.domain import Decision, Proposal, Sizing, Turn
 from acs_assistant.engine.evaluate import evaluate
-from acs_assistant.engine.rules import rules
+from acs_assistant.engine.rules import draft, rules, settled
 from acs_assistant.prompting.parse import decided_sizes
 from acs_assistant.prompting.render import PROMPT_VERSION
 from tests.engine.parts import TASK, ToySimulator
@@ -62,3 +62,36 @@ def test_a_rejection_says_what_the_engineer_wants() -> None:
     assert "The engineer wants less power. " in alone and "At best" not in alone
     silent = replace(refused, decision=Decision("rejected"))
     assert "Nothing is measured yet." in rules(TASK, [silent], PROMPT_VERSION).opening
+
+
+def test_a_critic_says_what_to_expect_of_the_sizes_that_were_decided() -> None:
+    asked: list[float] = []
+
+    def foretell(sizing: Sizing) -> dict[str, float]:
+        asked.append(sizing["w_in"])
+        return {"gbw": 9e6, "power": 1e-4, "offset": 0.0}
+
+    held = rules(TASK, [turn(1, 10e-6)], PROMPT_VERSION, foretell=foretell)
+    said = "<think>\nAt best. So raise w_in from 10.0u to 20.0u. Expect "
+    assert held.rest is not None and held.marker in said
+    rest = held.rest(said)
+    assert asked == [20e-6], "of the sizing that the call will hold"
+    assert rest.startswith('root ::= "gbw to rise to 9.00meg'), "what was said is not said again"
+    assert '"20.0u"' in rest and '"25.0u"' in rest
+
+
+def test_settled_sizes_leave_the_words_free() -> None:
+    sizing = {"w_in": 30e-6, "i_bias": 25e-6}
+    first = rules(TASK, [], PROMPT_VERSION, sizing)
+    assert 'v0 ::= "30.0u"' in first.opening and first.rest is not None
+    assert "v0 ::=" not in first.rest(first.opening)
+    later = rules(TASK, [turn(1, 10e-6)], PROMPT_VERSION, sizing).opening
+    assert 'changes ::= "raise w_in from 10.0u to 30.0u"' in later
+
+
+def test_a_draft_ends_where_its_sizes_are_decided() -> None:
+    held = draft(rules(TASK, [turn(1, 10e-6)], PROMPT_VERSION))
+    assert held.rest is None
+    said = "<think>\nSo raise w_in from 10.0u to 20.0u. Expect "
+    assert settled(said, TASK, [turn(1, 10e-6)]) == {"w_in": 20e-6, "i_bias": 25e-6}
+    assert settled("Take w_in 20.0u. Expect ", TASK, []) == {}, "a size is open"
