@@ -114,7 +114,11 @@ def test_a_wrong_measure_is_found_on_its_line(
     [
         (SOUND, {"gbw": 1e6, "power": 1e-6, "offset": 0.0}, "misses its spec 'gbw >= 10meg'"),
         (SOUND, {"gbw": 15e6, "power": 1e-6, "offset": 0.0}, "reference.toml says 14meg"),
-        (SOUND, {"gbw": 14e6, "power": 1e-6}, "'offset' could not be measured"),
+        (
+            replace(SOUND, reference_metrics={"gbw": 14e6, "offset": 0.0}),
+            {"gbw": 14e6, "power": 1e-6},
+            "'offset' could not be measured",
+        ),
         (replace(SOUND, reference={}), {}, "no reference sizing"),
         (replace(SOUND, specs=()), {}, "no [[spec]]"),
         (CIRCUIT, {}, "measure"),
