@@ -10,7 +10,10 @@ max(2000, 200 d))`` of them, SCBO 2000) of which each coordinate is perturbed wi
 restart below the least length.
 Departures: success tolerance 3, as in the papers (the tutorials' 10 suits long runs); first design
 of ``2 d`` Sobol points as in the tutorial but at most a fifth of the budget, since the tutorials'
-budgets are in the hundreds.
+budgets are in the hundreds; and the posterior is sampled path by path (BoTorch's Matheron paths:
+1,024 features for the prior, an exact update for the data; Wilson et al., "Efficiently Sampling
+Functions from Gaussian Process Posteriors", ICML 2020, arXiv 2002.09309) where the tutorials factor
+the covariance of all candidates: 5 s a proposal with eleven specs, against 0.5 s.
 """
 
 from __future__ import annotations
@@ -26,10 +29,10 @@ import gpytorch
 import torch
 from botorch.exceptions.errors import ModelFittingError
 from botorch.fit import fit_gpytorch_mll
-from botorch.generation.sampling import ConstrainedMaxPosteriorSampling, MaxPosteriorSampling
 from botorch.models.gp_regression import SingleTaskGP
 from botorch.models.transforms.outcome import Standardize
 from botorch.optim.fit import fit_gpytorch_mll_torch
+from botorch.sampling.pathwise import draw_matheron_paths
 from gpytorch.constraints import Interval
 from gpytorch.kernels import MaternKernel, ScaleKernel
 from gpytorch.likelihoods import GaussianLikelihood
@@ -158,11 +161,7 @@ class TrustRegionOptimizer:
         weights = weights / weights.mean()
         weights = weights / torch.prod(weights.pow(1.0 / len(weights)))
         candidates = self._sample_box(x, weights)
-        with torch.no_grad():
-            chosen: torch.Tensor = MaxPosteriorSampling(model=model, replacement=False)(
-                candidates, num_samples=1
-            )
-        return chosen.squeeze(0)
+        return candidates[_draw(model, candidates)[0].argmax()]
 
     def _targets(self) -> list[float]:
         """What the model learns: the loss, its step at the first success made no larger than its
@@ -232,13 +231,21 @@ class ScboOptimizer(TrustRegionOptimizer):
         x = self._points()
         y = -torch.tensor(self._targets(), dtype=torch.double).unsqueeze(-1)
         c = torch.tensor([r.tightened() for _, r in self._local], dtype=torch.double)
-        sampler = ConstrainedMaxPosteriorSampling(
-            model=_fit(x, y), constraint_model=_fit(x, c), replacement=False
-        )
         candidates = self._sample_box(x, torch.ones(x.shape[-1], dtype=torch.double))
-        with torch.no_grad():
-            chosen: torch.Tensor = sampler(candidates, num_samples=1)
-        return chosen.squeeze(0)
+        gain = _draw(_fit(x, y), candidates)[0]
+        violation = _draw(_fit(x, c), candidates).clamp(min=0.0).sum(dim=0)
+        feasible = violation <= 0.0
+        if feasible.any():
+            gain[~feasible] = -torch.inf
+            return candidates[gain.argmax()]
+        return candidates[violation.argmin()]
+
+
+def _draw(model: SingleTaskGP, candidates: torch.Tensor) -> torch.Tensor:
+    """One function from the posterior of each of the model's m outputs, at (n, d): (m, n)."""
+    with torch.no_grad():
+        values: torch.Tensor = draw_matheron_paths(model, sample_shape=torch.Size([1]))(candidates)
+    return values.reshape(-1, candidates.shape[0])
 
 
 def _fit(x: torch.Tensor, y: torch.Tensor) -> SingleTaskGP:
