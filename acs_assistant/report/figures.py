@@ -356,7 +356,7 @@ def pixels(figure: Figure, width: int, height: int, dpi: float) -> Any:
             axes.set_title("")
         figure.set_dpi(dpi)
         figure.set_size_inches(width / dpi, height / dpi)
-        canvas = FigureCanvasAgg(figure)
+        canvas: Any = FigureCanvasAgg(figure)
         canvas.draw()
         return np.asarray(canvas.buffer_rgba())
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from random import randrange
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from textual.geometry import Region
 from textual.message import Message
@@ -263,7 +263,7 @@ class _NoTerminal:
         return getattr(self._stream, name)
 
 
-def _library():  # type: ignore[no-untyped-def]
+def _library() -> Any:
     """``textual_image.renderable.tgp``, loaded without its own questions to the terminal."""
     stdout = sys.__stdout__
     sys.__stdout__ = _NoTerminal(stdout)  # type: ignore[misc, assignment]

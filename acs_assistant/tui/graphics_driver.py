@@ -35,7 +35,7 @@ class GraphicsDriver(LinuxDriver):
         self._asking = False
 
     def start_application_mode(self) -> None:
-        super().start_application_mode()
+        super().start_application_mode()  # type: ignore[no-untyped-call]
         self._asking = True
         self._converse()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from textual import work
 from textual.app import ComposeResult
@@ -15,6 +17,9 @@ from acs_assistant.tui.text import plain
 from acs_assistant.tui.widgets.columns import Cell, Column, columns
 from acs_assistant.tui.widgets.key_bar import KeyBar
 
+if TYPE_CHECKING:
+    from acs_assistant.doctor import Check
+
 STYLE = {
     "ok": ("✓ ok", "$text-success"),
     "warning": ("! warning", "$text-warning"),
@@ -25,6 +30,10 @@ STYLE = {
 
 class DoctorScreen(Page):
     """Looks in a thread; the slow probes run in child processes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._checks: Sequence[Check] = ()
 
     def compose(self) -> ComposeResult:
         yield Static("Doctor", classes="page-title")
@@ -40,7 +49,18 @@ class DoctorScreen(Page):
     async def look(self) -> None:
         from acs_assistant import doctor
 
-        checks = await asyncio.to_thread(doctor.check)
+        self._checks = await asyncio.to_thread(doctor.check)
+        self.query_one(LoadingIndicator).display = False
+        self._draw()
+
+    def on_resize(self) -> None:
+        if self._checks:
+            self._draw()
+
+    def _draw(self) -> None:
+        from acs_assistant import doctor
+
+        checks = self._checks
         rows: list[list[Cell]] = []
         for item in checks:
             rows.append([STYLE[item.status], (item.name, "bold"), plain(item.detail)])
@@ -53,6 +73,5 @@ class DoctorScreen(Page):
             if doctor.usable(checks)
             else Content.styled("Something is missing: see the arrows.", "$text-error")
         )
-        self.query_one(LoadingIndicator).display = False
         body = columns(table, rows, width, header=False)
         self.query_one("#findings", Static).update(Content("\n\n").join([verdict, body]))
