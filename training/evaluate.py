@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from acs_assistant.domain import Task, Turn, best_turn
+from acs_assistant.cancel import CancelToken
+from acs_assistant.domain import Decision, Proposal, Task, Turn, best_turn
+from acs_assistant.engine.evaluate import evaluate as simulated
+from acs_assistant.engine.proposers import Proposer
 from acs_assistant.llm.port import Sampling
 from acs_assistant.prompting.parse import named_changes, named_sizes
 from acs_assistant.scoring import reward
@@ -105,6 +108,51 @@ def evaluate(
     alone = _independent(tasks, sampler, simulator, independent, sampling, render)
     honesty = honesty_of(histories)
     return Report(len(tasks), met_at, alone, *honesty), histories
+
+
+def evaluate_in_use(
+    tasks: Sequence[Task],
+    proposer: Proposer,
+    simulator: Simulator,
+    *,
+    budget: int = 10,
+    seed: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Report, list[History]]:
+    """Plays every task as the app does: one proposal a turn, a critic choosing where there is one.
+
+    Args:
+        progress: Called with (tasks played, tasks left).
+    """
+    histories, solved = [], {}
+    for i, task in enumerate(tasks):
+        history: History = ()
+        for number in range(1, budget + 1):
+            turn = _played(task, history, proposer, simulator, seed * 1000 + number)
+            history = (*history, turn)
+            if turn.evaluation is not None and turn.evaluation.score.met:
+                solved[i] = number
+                break
+        histories.append(history)
+        if progress is not None:
+            progress(i + 1, len(tasks) - i - 1)
+    met_at = {k: _share(solved, k, len(tasks)) for k in range(1, budget + 1)}
+    return Report(len(tasks), met_at, {}, *honesty_of(histories)), histories
+
+
+def _played(
+    task: Task, history: History, proposer: Proposer, simulator: Simulator, seed: int
+) -> Turn:
+    number, cancel = len(history) + 1, CancelToken()
+    before = [turn.proposal.sizing for turn in history if turn.proposal.sizing]
+    *_, proposal = proposer.propose(task, history, seed, cancel, before)
+    assert isinstance(proposal, Proposal)
+    parent = number - 1 or None
+    if proposal.error:
+        return Turn(number, parent, number, proposal, Decision("invalid"), None, task.specs)
+    evaluation = simulated(task, proposal.sizing, simulator)
+    decision = Decision("accepted", proposal.sizing)
+    return Turn(number, parent, number, proposal, decision, evaluation, task.specs)
 
 
 def best_rewards(histories: Sequence[History]) -> NDArray[np.float64]:

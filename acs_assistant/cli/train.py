@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +12,7 @@ from acs_assistant.cli.output import complain, json_option, print_json, progress
 from acs_assistant.errors import InputError
 
 if TYPE_CHECKING:
+    from acs_assistant.domain import Task
     from acs_assistant.llm import ModelCard
     from acs_assistant.sim.port import Simulator
     from acs_assistant.training.config import FromSessionsConfig
@@ -245,6 +247,8 @@ def _run_folder(key: str) -> Path:
               help="Also draw this many first proposals per task, without history.")  # fmt: skip
 @click.option("--temperature", type=click.FloatRange(min=0), default=0.6, show_default=True,
               help="From the second turn on; the first is greedy.")  # fmt: skip
+@click.option("--critics", is_flag=True,
+              help="Play as the app does, with critics, one task after another.")  # fmt: skip
 @click.option("--seed", type=int, default=1, show_default=True)
 @json_option
 def evaluate(
@@ -253,11 +257,14 @@ def evaluate(
     budget: int,
     independent: int,
     temperature: float,
+    critics: bool,
     seed: int,
     as_json: bool,
 ) -> None:
     """Measure MODEL, an installed one or a GGUF file: tasks met, and how true its reasoning is."""
     _require_extra()
+    if critics and independent:
+        raise InputError("--critics and --independent exclude each other.", hint="Leave one out.")
     from acs_assistant.bench.taskfile import read_tasks
     from acs_assistant.cli.compose import make_simulator
     from acs_assistant.library import load_circuit
@@ -267,30 +274,74 @@ def evaluate(
     circuits = {name: load_circuit(name) for name in {entry.circuit for entry in entries}}
     tasks = [entry.task(circuits[entry.circuit]) for entry in entries]
     card = show_model(model)
-    from acs_assistant.llm.batch import BatchSampler
-    from acs_assistant.training.evaluate import evaluate as play
-    from acs_assistant.training.samplers import prompt_of
-
     simulator = make_simulator()
     try:
-        with BatchSampler(card.path) as sampler:
-            report, _ = play(
-                tasks,
-                sampler,
-                simulator,
-                budget=budget,
-                temperature=temperature,
-                independent=independent,
-                seed=seed,
-                render=prompt_of(sampler),
-                progress=lambda turn, left: progress(f"turn {turn}: {left} tasks left"),
-            )
+        if critics:
+            report = _with_critics(card, tasks, simulator, budget, temperature, seed)
+        else:
+            report = _alone(card, tasks, simulator, budget, independent, temperature, seed)
     finally:
         simulator.close()
     if as_json:
         print_json({"model": card.name, "budget": budget, "seed": seed, **report.as_json()})
         return
     say(_report_table(report))
+
+
+def _with_critics(
+    card: ModelCard,
+    tasks: Sequence[Task],
+    simulator: Simulator,
+    budget: int,
+    temperature: float,
+    seed: int,
+) -> Report:
+    from acs_assistant.engine.critic import find_critic
+    from acs_assistant.engine.proposers import ModelProposer, SamplingPolicy
+    from acs_assistant.llm import open_model
+    from acs_assistant.training.evaluate import evaluate_in_use
+
+    model = open_model(str(card.path))
+    try:
+        report, _ = evaluate_in_use(
+            tasks,
+            ModelProposer(model, SamplingPolicy(temperature=temperature), find_critic),
+            simulator,
+            budget=budget,
+            seed=seed,
+            progress=lambda done, left: progress(f"{done} tasks played, {left} left"),
+        )
+    finally:
+        model.close()
+    return report
+
+
+def _alone(
+    card: ModelCard,
+    tasks: Sequence[Task],
+    simulator: Simulator,
+    budget: int,
+    independent: int,
+    temperature: float,
+    seed: int,
+) -> Report:
+    from acs_assistant.llm.batch import BatchSampler
+    from acs_assistant.training.evaluate import evaluate as play
+    from acs_assistant.training.samplers import prompt_of
+
+    with BatchSampler(card.path) as sampler:
+        report, _ = play(
+            tasks,
+            sampler,
+            simulator,
+            budget=budget,
+            temperature=temperature,
+            independent=independent,
+            seed=seed,
+            render=prompt_of(sampler),
+            progress=lambda turn, left: progress(f"turn {turn}: {left} tasks left"),
+        )
+    return report
 
 
 def _report_table(report: Report) -> str:

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ import torch
 from tokenizers import Tokenizer
 from transformers import LlamaForCausalLM
 
+from acs_assistant.cancel import CancelToken
+from acs_assistant.domain import Proposal, Task, Turn
 from acs_assistant.errors import ConfigError, ModelError, StorageError
 from acs_assistant.llm.batch import Sample
 from acs_assistant.llm.port import Sampling
@@ -23,7 +25,7 @@ from acs_assistant.prompting.render import assistant_text
 from acs_assistant.training import rl, tl_grpo
 from acs_assistant.training.advantages import group_advantages
 from acs_assistant.training.config import RlConfig
-from acs_assistant.training.evaluate import evaluate
+from acs_assistant.training.evaluate import evaluate, evaluate_in_use
 from acs_assistant.training.grpo import TrajectoryLevel
 from acs_assistant.training.rl import train_rl
 from acs_assistant.training.sft import Progress, load_checkpoint, save_checkpoint
@@ -214,6 +216,23 @@ def test_evaluation_counts_the_turn_at_which_a_task_is_met() -> None:
     assert report.independent_at == {1: 0.0, 2: 0.0}
     assert [len(history) for history in histories] == [2, 2]
     assert report.as_json()["sign_right"] is None
+
+
+def test_evaluation_in_use_counts_and_judges_the_same_way() -> None:
+    class Halving:
+        name, model = "halving", None
+
+        def propose(
+            self, task: Task, turns: Sequence[Turn], seed: int, cancel: CancelToken, avoid: Any
+        ) -> Iterator[Proposal]:
+            size = 10e-6 if not turns else 20e-6
+            predictions = {"match": 0.1 if not turns else 0.9}
+            yield Proposal({"w_in": size}, "halving", predictions=predictions)
+
+    report, histories = evaluate_in_use([TASK, TASK], Halving(), Formula(), budget=3)
+    assert report.met_at == {1: 0.0, 2: 1.0, 3: 1.0}
+    assert [len(history) for history in histories] == [2, 2]
+    assert report.sign_right == 1.0 and report.relative_error == pytest.approx(0.1)
 
 
 def test_a_save_that_is_cut_short_leaves_a_whole_checkpoint(
