@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from textual.color import Color
+from textual_hires_canvas import Canvas
 
 from acs_assistant.tui.screens.sessions import SessionsScreen
-from tests.tui.driving import asked, screen
+from tests.tui.driving import asked, measured, screen
 from tests.tui.fakes import Clock, make_app
 
 GUARDED = """
@@ -82,6 +83,29 @@ async def test_no_color_leaves_greys(
     for style in styles:
         red, green, blue = style.color.get_truecolor()
         assert red == green == blue
+
+
+async def test_no_color_while_the_size_changes(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = make_app(tmp_path, clock)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await screen(pilot, SessionsScreen)
+        await pilot.press("f")
+        await asked(pilot)
+        clock.advance(1.0)
+        await pilot.press("a")
+        await measured(pilot, 1)
+        canvases = list(app.screen.query(Canvas))
+        assert canvases
+        for canvas in canvases:
+            strip = canvas.render_line(canvas.size.height + 9)
+            assert all(segment.style is not None for segment in strip)
+        for size in ((60, 15), (160, 48), (40, 10), (120, 36)):
+            await pilot.resize_terminal(*size)
+            await pilot.press("3")
+    assert not app._exception
 
 
 def test_styles_name_theme_variables_only() -> None:

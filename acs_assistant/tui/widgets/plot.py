@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, cast
 
 from textual import work
 from textual.app import ComposeResult, RenderResult
-from textual.containers import Vertical
+from textual.containers import Grid, Vertical
 from textual.content import Content
 from textual.geometry import Size
+from textual.strip import Strip
 from textual.widgets import Static
 from textual_hires_canvas import Canvas
 from textual_plot import HiResMode, PlotWidget
 from textual_plot.axis_formatter import AxisFormatter, NumericAxisFormatter
+from textual_plot.plot_widget import Legend
 
 from acs_assistant.errors import AcsError
 from acs_assistant.report.figures import Figure, Look
@@ -101,6 +103,17 @@ class Chart:
     ylimits: tuple[float, float] | None = None
 
 
+class _Canvas(Canvas):
+    """A canvas whose lines all have a style, also those beyond its edge while the size changes.
+
+    Without one a filter fails that makes colours grey (``NO_COLOR``).
+    """
+
+    def render_line(self, y: int) -> Strip:
+        strip = super().render_line(y)
+        return strip if strip.cell_length else Strip.blank(0, self.rich_style)
+
+
 class _Plot(PlotWidget, can_focus=False):
     """Keys belong to the screen, so the plot never takes the focus.
 
@@ -109,6 +122,12 @@ class _Plot(PlotWidget, can_focus=False):
 
     _stamp = 0
     _drawn_for: object = None
+
+    def compose(self) -> ComposeResult:
+        with Grid():
+            for part in ("margin-top", "margin-left", "plot", "margin-bottom"):
+                yield _Canvas(1, 1, id=part)
+        yield Legend(id="legend")
 
     def on_mount(self) -> None:
         super().on_mount()
