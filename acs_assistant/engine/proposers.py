@@ -78,8 +78,9 @@ class SamplingPolicy:
     Attributes:
         history: Turns that the model is shown: the best and the latest ones; 0 shows all.
         candidates: Draws among which a critic chooses when it does not believe in the first one.
-        groups: How often it may ask for that many: once from the history as it is, then from the
-            history and the best draw so far with what the critic foretells of it.
+        groups: How often it may ask for that many, each time hotter.
+        rehearsals: How often, after one such group, a model that was taught our sentences may go on
+            from the best draw so far and what the critic foretells of it.
         rehearsing: Temperature of these.
     """
 
@@ -91,7 +92,8 @@ class SamplingPolicy:
     resamples: int = 2
     history: int = SHOWN
     candidates: int = 8
-    groups: int = 8
+    groups: int = 2
+    rehearsals: int = 6
     rehearsing: float = 0.9
 
     def sampling(self, seed: int, attempt: int, first: bool) -> Sampling:
@@ -229,7 +231,8 @@ class ModelProposer:
 
         best, most = first, worth(first)
         harder = tightened(asked.task)
-        for group in range(1, self._policy.groups + 1):
+        groups = 1 + self._policy.rehearsals if asked.rules.worded else self._policy.groups
+        for group in range(1, groups + 1):
             if most >= _CONTENT:
                 break
             sampling = self._policy.sampling(seed, group, first=not turns)

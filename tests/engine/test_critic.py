@@ -146,7 +146,7 @@ def test_a_taught_model_rehearses_and_says_what_was_measured() -> None:
 def test_a_rehearsal_leaves_no_trace_in_what_comes_after_a_measurement() -> None:
     before = turn(SHORT)
     model = Taught(call(SMALL), ["So raise w_in from 10.0u to 20.0u. Expect"], call(WIDE))
-    proposer = ModelProposer(model, SamplingPolicy(groups=3), lambda task: exact())
+    proposer = ModelProposer(model, SamplingPolicy(rehearsals=2), lambda task: exact())
     list(proposer.propose(TASK, [before], 1, CancelToken(), [SHORT]))
     messages, _, held = model.calls[-1]
     assert sum(m["role"] == "tool" for m in messages) == 1
