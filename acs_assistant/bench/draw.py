@@ -1,15 +1,17 @@
 """Drawing tasks that are proven feasible: every spec comes from a sizing that was simulated.
 
-Easy: what a random working sizing measured, relaxed by 10 %. Medium and hard: the best for a random
-trade-off among all that 1,000 optimizer simulations of the circuit measured, relaxed by 10 % and by
-3 %. A working sizing is one whose metrics are all there and none worse than the easy end of the
-range that ``circuit.toml`` states for its spec. A trade-off is a random weighting of the specs with
-the hard ends of those ranges as targets; no sizing reaches all, so the optimizer has to choose. An
-equality asks for what was measured, within its own tolerance.
+Easy: what a random working sizing measured, relaxed by 10 %. Medium: the best for a random
+trade-off of what 250 optimizer simulations of the circuit measured, relaxed by 10 %. Hard: the best
+for a trade-off of what 1,000 measured, relaxed by 3 %. A working sizing is one whose metrics are
+all there and none worse than the easy end of the range that ``circuit.toml`` states for its spec. A
+trade-off is a random weighting of the specs with the hard ends of those ranges as targets; no
+sizing reaches all, so the optimizer has to choose. An equality asks for what was measured, within
+its own tolerance.
 
 The 1,000 simulations are eight searches of CMA-ES, each towards a trade-off of its own and each
-from the best for it of all that the searches before it measured. Hard tasks take these eight
-trade-offs first; medium tasks take others, that no search was made for.
+from the best for it of all that the searches before it measured; the first two are the 250. Hard
+tasks take these eight trade-offs first; medium tasks take others, that no search was made for. A
+sizing near the witness of an earlier task of the level is left to that one.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 
 import numpy as np
@@ -49,6 +51,7 @@ _TOLD = 200  # sizings known already that a new optimizer run starts from
 _LEAST_WORKING = 3  # random working sizings that an optimizer run starts from
 _LEAST_SPECS = 4
 _SEARCH = 125  # simulations towards one trade-off
+_APART = 0.2  # of a parameter's range, in one of them at least: witnesses of a level differ by that
 
 
 RELAX: Mapping[Level, float] = {"easy": 0.10, "medium": 0.10, "hard": 0.03}
@@ -63,8 +66,8 @@ class Plan:
         count: Tasks per level.
         seed: Another seed, other tasks; a level's tasks do not depend on the other levels.
         vary_conditions: Draw supply, temperature and load from the circuit's ranges.
-        simulations: Of the optimizer, for the medium and hard tasks of a circuit together. Where
-            conditions vary nothing can be shared, and each task gets one search.
+        simulations: Of the optimizer, for all tasks of a level together. Where conditions vary
+            nothing can be shared, and each task gets one search.
         patience: Random sizings tried for one working sizing before giving up.
     """
 
@@ -72,7 +75,7 @@ class Plan:
     levels: tuple[Level, ...] = LEVELS
     seed: int = 0
     vary_conditions: bool = False
-    simulations: int = 1000
+    simulations: Mapping[Level, int] = field(default_factory=lambda: {"medium": 250, "hard": 1000})
     patience: int = 4000
 
 
@@ -185,8 +188,9 @@ class _Drawing:
         plan, circuit = self._plan, self._circuit
         generators = [np.random.default_rng(seed) for seed in self._seeds.spawn(plan.count)]
         searched: list[tuple[Spec, ...]] = []
+        taken: list[_Known] = []
         if self._level != "easy" and not plan.vary_conditions:
-            searched = self._search_all()
+            searched = self._search_all(plan.simulations[self._level])
         for index, rng in enumerate(generators):
             overrides: dict[str, float] = {}
             if plan.vary_conditions:
@@ -197,24 +201,23 @@ class _Drawing:
                 found = self._next_working(conditions)
             elif plan.vary_conditions:
                 goals = self._trade_off(rng)
-                self._search(goals, conditions, rng, min(_SEARCH, plan.simulations))
-                found = self._best(goals)
+                self._search(goals, conditions, rng, _SEARCH)
+                found = self._best(goals, ())
             else:
                 known = self._level == "hard" and index < len(searched)
-                found = self._best(searched[index] if known else self._trade_off(rng))
+                found = self._best(searched[index] if known else self._trade_off(rng), taken)
+                taken.append(found)
             yield self._task(index, found, overrides, rng)
 
-    def _search_all(self) -> list[tuple[Spec, ...]]:
-        """The searches that the medium and the hard tasks share; their trade-offs."""
+    def _search_all(self, simulations: int) -> list[tuple[Spec, ...]]:
+        """Searches that a level's tasks share; their trade-offs. A level's first are another's."""
         seeds = _seeds(self._plan, self._circuit, len(LEVELS))
         self._points = _points(self._space, seeds)
-        left = self._plan.simulations
         searched = []
-        for seed in seeds.spawn(math.ceil(left / _SEARCH)):
+        for seed in seeds.spawn(math.ceil(simulations / _SEARCH)):
             rng = np.random.default_rng(seed)
             goals = self._trade_off(rng)
-            self._search(goals, self._circuit.conditions, rng, min(_SEARCH, left))
-            left -= _SEARCH
+            self._search(goals, self._circuit.conditions, rng, _SEARCH)
             searched.append(goals)
         return searched
 
@@ -274,8 +277,19 @@ class _Drawing:
             known = self._measure(optimizer.ask(), conditions)
             optimizer.tell(known.sizing, _evaluation(task, known))
 
-    def _best(self, goals: tuple[Spec, ...]) -> _Known:
-        return max(self._known, key=lambda known: self._value(goals, known))
+    def _best(self, goals: tuple[Spec, ...], taken: Sequence[_Known]) -> _Known:
+        """The best for a trade-off of what is not near one that is taken; of all when all are."""
+        apart = [k for k in self._known if all(self._distance(k, t) > _APART for t in taken)]
+        values = [(self._value(goals, known), known) for known in apart]
+        value, best = max(values, key=lambda pair: pair[0], default=(0.0, None))
+        if best is None or value <= 0.0:
+            return max(self._known, key=lambda known: self._value(goals, known))
+        return best
+
+    def _distance(self, one: _Known, other: _Known) -> float:
+        """Largest difference between two sizings, as a fraction of a parameter's range."""
+        pairs = zip(self._space.to_unit(one.sizing), self._space.to_unit(other.sizing), strict=True)
+        return max(abs(a - b) for a, b in pairs)
 
     def _value(self, goals: tuple[Spec, ...], known: _Known) -> float:
         return score(goals, known.measurements).value if self._works(known) else 0.0

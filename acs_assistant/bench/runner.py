@@ -215,31 +215,30 @@ def progress_bar(title: str) -> Iterator[Progress]:
         yield lambda done, total: bar.update(row, completed=done, total=total)
 
 
-def sample_tasks(tasks: Sequence[BenchTask], count: int, seed: int = 0) -> list[BenchTask]:
-    """``count`` tasks of each circuit, drawn at random from ``seed``, in the order they came in."""
-    generator = random.Random(seed)
-    kept: set[str] = set()
-    for group in _by_circuit(tasks):
-        drawn = generator.sample(range(len(group)), min(count, len(group)))
-        kept |= {group[index].id for index in drawn}
-    return [task for task in tasks if task.id in kept]
+def sample_tasks(tasks: Sequence[BenchTask], count: int) -> list[BenchTask]:
+    """``count`` tasks of each circuit and level, always the same ones, in the order they came in.
 
-
-def _by_circuit(tasks: Sequence[BenchTask]) -> list[list[BenchTask]]:
+    What is drawn of one circuit and level does not depend on what else there is.
+    """
     groups: dict[str, list[BenchTask]] = {}
     for task in tasks:
-        groups.setdefault(task.circuit, []).append(task)
-    return list(groups.values())
+        groups.setdefault(f"{task.circuit} {task.level}", []).append(task)
+    kept: set[str] = set()
+    for name, group in groups.items():
+        generator = random.Random(zlib.crc32(name.encode()))
+        kept |= {task.id for task in generator.sample(group, min(count, len(group)))}
+    return [task for task in tasks if task.id in kept]
 
 
 def _in_turns(tasks: Sequence[BenchTask]) -> Iterator[BenchTask]:
     """One task of each circuit, then the next of each; levels in turns within a circuit."""
-    columns = []
-    for group in _by_circuit(tasks):
-        levels: dict[str, list[BenchTask]] = {}
-        for task in group:
-            levels.setdefault(task.level, []).append(task)
-        columns.append([task for row in zip_longest(*levels.values()) for task in row if task])
+    circuits: dict[str, dict[str, list[BenchTask]]] = {}
+    for task in tasks:
+        circuits.setdefault(task.circuit, {}).setdefault(task.level, []).append(task)
+    columns = [
+        [task for row in zip_longest(*levels.values()) for task in row if task is not None]
+        for levels in circuits.values()
+    ]
     for row in zip_longest(*columns):
         yield from (task for task in row if task is not None)
 

@@ -34,8 +34,10 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
               help="Simulations per run.")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True,
               help="Runs per task and proposer.")  # fmt: skip
+@click.option("--level", "levels", multiple=True, type=click.Choice(["easy", "medium", "hard"]),
+              help="Only these tasks; may be repeated.")  # fmt: skip
 @click.option("--sample", type=click.IntRange(min=1), metavar="N",
-              help="Only N tasks of each circuit, always the same ones.")  # fmt: skip
+              help="Only N tasks of each circuit and level, always the same ones.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(min=0), default=0,
               help="Processes; one a core by default.")  # fmt: skip
 @click.option("--optimize", is_flag=True, help="Go on for the objective once the specs are met.")
@@ -49,6 +51,7 @@ def bench(
     proposers: str | None,
     budget: int,
     seeds: int,
+    levels: tuple[str, ...],
     sample: int | None,
     workers: int,
     optimize: bool,
@@ -74,7 +77,9 @@ def bench(
     names = list(dict.fromkeys(name.strip() for name in proposers.split(",") if name.strip()))
     if not names:
         raise InputError("--proposers names none.", hint="--proposers model,tpe")
-    chosen = read_tasks(tasks_file)
+    chosen = [task for task in read_tasks(tasks_file) if not levels or task.level in levels]
+    if not chosen:
+        raise InputError(f"no task is {' or '.join(levels)}.", file=tasks_file)
     if sample is not None:
         chosen = sample_tasks(chosen, sample)
     plan = Bench(chosen, names, budget, seeds, optimize, workers, load_settings())

@@ -10,11 +10,12 @@ from acs_assistant.bench.taskfile import LEVELS
 from acs_assistant.cancel import CancelToken
 from acs_assistant.domain import CORNERS, Measurement, Metric, Spec, Testbench
 from acs_assistant.errors import InputError
+from acs_assistant.optimizers.space import DesignSpace
 from acs_assistant.sim.port import SimulationRequest
 from tests.bench.parts import load
 from tests.optimizers.toy import ToySimulator, toy_circuit
 
-PLAN = Plan(count=2, seed=3, simulations=150)
+PLAN = Plan(count=2, seed=3, simulations={"medium": 125, "hard": 250})
 
 
 def test_every_task_is_met_by_its_witness_and_few_random_sizings() -> None:
@@ -62,6 +63,15 @@ def test_harder_levels_are_better_trade_offs() -> None:
         toy_circuit(), ToySimulator(), replace(PLAN, count=4, levels=("easy", "hard"))
     )
     assert merit("easy") < merit("hard")
+
+
+def test_optimized_witnesses_of_a_level_lie_apart() -> None:
+    space = DesignSpace(toy_circuit())
+    plan = replace(PLAN, count=5, levels=("medium",))
+    places = [space.to_unit(w.sizing) for _, w in draw_tasks(toy_circuit(), ToySimulator(), plan)]
+    for number, place in enumerate(places):
+        for other in places[:number]:
+            assert max(abs(a - b) for a, b in zip(place, other, strict=True)) > 0.2
 
 
 def test_conditions_are_drawn_inside_the_circuits_ranges() -> None:

@@ -144,9 +144,13 @@ def test_runs_take_turns_over_circuits_and_levels() -> None:
     assert first == ["a-easy-0", "b-easy-0", "c-easy-0", "a-hard-0", "b-hard-0", "c-easy-1"]
 
 
-def test_a_sample_is_the_same_number_of_each_circuit_and_always_the_same() -> None:
+def test_a_sample_is_as_many_of_each_circuit_and_level_and_always_the_same() -> None:
     drawn = sample_tasks(many(), 2)
-    assert [task.circuit for task in drawn] == ["a", "a", "b", "b", "c", "c"]
+    assert [(task.circuit, task.level) for task in drawn] == [
+        pair for pair in dict.fromkeys((t.circuit, t.level) for t in many()) for _ in range(2)
+    ]
     assert drawn == sample_tasks(many(), 2)
-    assert any(drawn != sample_tasks(many(), 2, seed) for seed in range(1, 5))
+    without_hard = [task for task in many() if task.level != "hard"]
+    assert sample_tasks(without_hard, 2) == [task for task in drawn if task.level != "hard"]
+    assert [task.id for task in drawn] != [t.id for t in many() if not t.id.endswith("2")]
     assert sample_tasks(many(), 50) == many()

@@ -14,7 +14,7 @@ from acs_assistant.errors import InputError
 from acs_assistant.sim.port import SimulationRequest
 from tests.optimizers.toy import ToySimulator, toy_circuit
 
-PLAN = Plan(count=3, levels=("easy", "medium"), seed=3, simulations=60)
+PLAN = Plan(count=3, levels=("easy", "medium"), seed=3, simulations={"medium": 125})
 TWO = (toy_circuit(), replace(toy_circuit(), name="other"))
 
 
