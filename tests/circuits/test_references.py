@@ -181,6 +181,7 @@ def test_plain_ngspice_runs_a_folder() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(shutil.which("ngspice") is None, reason="no ngspice program, only the library")
 @pytest.mark.parametrize("name", CIRCUITS)
 def test_plain_ngspice_runs_every_testbench(name: str) -> None:
