@@ -114,12 +114,6 @@ class EngineScreen(AcsScreen, inherit_bindings=False, metaclass=AbstractMeta):
             if not self.leaving:  # panels that are being removed take no text
                 raise
 
-    @property
-    def leaving(self) -> bool:
-        """The screen, or the whole app, is on its way out."""
-        app = self.app
-        return self._pruning or self._closing or app._exit or app._closing
-
     async def _read_mail(self) -> None:
         self._drain_timer = None
         self._drained_at = self.acs.clock()

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
+from collections.abc import Callable, Coroutine
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import VerticalScroll
+from textual.css.query import NoMatches
+from textual.dom import DOMNode
 from textual.screen import ModalScreen, Screen
-from textual.widget import Widget
+from textual.widget import MountError, Widget
+from textual.worker import Worker
 
 from acs_assistant.tui.abstract import AbstractMeta
 from acs_assistant.tui.keys import bindings
@@ -26,7 +31,37 @@ def acs(widget: Widget) -> AcsApp:
     return cast("AcsApp", widget.app)
 
 
-class AcsScreen(Screen[None]):
+class Leavable(DOMNode):
+    """A screen that may be left while its workers wait for a thread.
+
+    What they bring then has nowhere to be shown: panels that are being removed are no fault.
+    """
+
+    @property
+    def leaving(self) -> bool:
+        """The screen, or the whole app, is on its way out."""
+        app = self.app
+        return self._pruning or self._closing or app._exit or app._closing
+
+    def run_worker(self, work: Any, *args: Any, **kwargs: Any) -> Worker[Any]:
+        if not kwargs.get("thread"):
+            work = self._leavable(work)
+        return super().run_worker(work, *args, **kwargs)
+
+    def _leavable(self, work: Any) -> Callable[[], Coroutine[Any, Any, Any]]:
+        async def run() -> Any:
+            try:
+                result = work() if callable(work) else work
+                return await result if isawaitable(result) else result
+            except (NoMatches, MountError):
+                if not self.leaving:
+                    raise
+                return None
+
+        return run
+
+
+class AcsScreen(Leavable, Screen[None]):
     """A screen. ``KEY_SCOPES`` says which keys the help and the palette list."""
 
     KEY_SCOPES: ClassVar[tuple[str, ...]] = ()
@@ -47,7 +82,7 @@ class Page(AcsScreen):
         self.dismiss()
 
 
-class Dialog(ModalScreen[Answer | None], Generic[Answer], metaclass=AbstractMeta):
+class Dialog(Leavable, ModalScreen[Answer | None], Generic[Answer], metaclass=AbstractMeta):
     """A box over the screen that ends with an answer, or with None."""
 
     KEY_SCOPES: ClassVar[tuple[str, ...]] = ("dialog",)
