@@ -358,9 +358,13 @@ def _screens(
     with these metrics alone, and their easiest specs.
     """
     stages = [
-        tuple(m for m in circuit.metrics if m.testbench == bench.name and _is_static(m))
+        tuple(
+            m for m in circuit.metrics if m.testbench == bench.name and _analysis(m) in ("op", "")
+        )
         for bench in circuit.testbenches
     ]
+    # A testbench without an operating point has nothing to run for a metric such as the area.
+    stages = [metrics for metrics in stages if any(_analysis(m) == "op" for m in metrics)]
     stages += [
         tuple(m for m in circuit.metrics if m.testbench == bench.name)
         for bench in circuit.testbenches[:-1]
@@ -372,10 +376,10 @@ def _screens(
             yield replace(circuit, metrics=metrics), specs
 
 
-def _is_static(metric: Metric) -> bool:
-    """Needs no more than an operating point."""
+def _analysis(metric: Metric) -> str | None:
+    """What a metric's measure needs; None when that is not known, "" for nothing."""
     found = MEASURES.get(metric.measure)
-    return found is not None and found.analysis in ("op", "")
+    return None if found is None else found.analysis
 
 
 def _spec(spec: Spec, measurements: Sequence[Measurement], relax: float) -> Spec:

@@ -5,11 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from acs_assistant.bench.draw import Plan, check_witnesses, corner_variant, draw_tasks
+from acs_assistant.bench.draw import (
+    Plan,
+    _screens,
+    check_witnesses,
+    corner_variant,
+    draw_tasks,
+)
 from acs_assistant.bench.taskfile import LEVELS
 from acs_assistant.cancel import CancelToken
 from acs_assistant.domain import CORNERS, Measurement, Metric, Spec, Testbench
 from acs_assistant.errors import InputError
+from acs_assistant.library import load_circuit
 from acs_assistant.optimizers.space import DesignSpace
 from acs_assistant.sim.port import SimulationRequest
 from tests.bench.parts import load
@@ -185,3 +192,14 @@ def test_circuit_without_ranges_or_without_working_sizings() -> None:
     dead = replace(toy_circuit(), specs=(first, *toy_circuit().specs[1:]))
     with pytest.raises(InputError, match="no working sizing"):
         draw_tasks(dead, ToySimulator(), replace(PLAN, patience=50))
+
+
+def test_screens_of_real_circuits_have_something_to_run() -> None:
+    def stages(name: str) -> list[set[str]]:
+        circuit = load_circuit(name)
+        return [{m.name for m in part.metrics} for part, _ in _screens(circuit, circuit.specs)]
+
+    assert stages("ring_oscillator") == []  # one testbench, a transient
+    first, second = stages("folded_cascode_ota")
+    assert {"power", "area"} <= first < second
+    assert "slew_rate" not in second
