@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from acs_assistant.cancel import CancelToken
 from acs_assistant.domain import Decision, Proposal, Task, Turn, best_turn
 from acs_assistant.engine.evaluate import evaluate as simulated
+from acs_assistant.engine.evaluate import worst_metrics
 from acs_assistant.engine.proposers import Proposer
 from acs_assistant.llm.port import Sampling
 from acs_assistant.prompting.parse import named_changes, named_sizes
@@ -197,7 +198,7 @@ def honesty_of(histories: Sequence[History]) -> tuple[float, float, float]:
         for number, turn in enumerate(history):
             if turn.evaluation is None:
                 continue
-            measured = turn.evaluation.nominal.metrics
+            measured = worst_metrics(turn.evaluation)
             before = _best_metrics(history[:number])
             for name, predicted in turn.proposal.predictions.items():
                 value = measured.get(name)
@@ -235,4 +236,4 @@ def _best_metrics(history: History) -> dict[str, float]:
     scored = [t.evaluation for t in history if t.evaluation is not None]
     if not scored:
         return {}
-    return dict(max(scored, key=lambda e: e.score.value).nominal.metrics)
+    return worst_metrics(max(scored, key=lambda e: e.score.value))

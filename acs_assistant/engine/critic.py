@@ -1,8 +1,9 @@
 """A small network that foretells what a sizing would measure, to choose among a model's draws.
 
-It was fitted to the same simulations as the model (``training/critic.py``) and holds for one
-circuit under its own conditions. What the session has measured so far corrects it nearby. It costs
-microseconds where a simulation costs one of the budget; nothing that it says is shown as measured.
+It was fitted to the same simulations as the model (``training/critic.py``), of one circuit under
+its own conditions. What the session has measured so far corrects it: nearby, and far around where
+the conditions or corners are others, for they shift everything alike. It costs microseconds where a
+simulation costs one of the budget; nothing that it says is shown as measured.
 """
 
 from __future__ import annotations
@@ -33,12 +34,14 @@ from acs_assistant.domain import (
     Task,
     Turn,
 )
+from acs_assistant.engine.evaluate import worst_metrics
 from acs_assistant.errors import ModelError
 from acs_assistant.scoring import score, signed_margin
 
 Array = NDArray[np.float64]
 
-_REACH = 0.3  # of the unit cube: how far a measurement corrects the network
+_NEAR = 0.3  # of the unit cube: how far a measurement corrects the network
+_FAR = 1.5  # the same under conditions that the network was not fitted to
 _DOUBT = 0.3  # weight of "no correction" against one measurement at distance 0
 _SPARE = 0.015  # relative
 _MOST_MARGIN = 0.15  # relative; beyond it a margin is worth no more
@@ -53,6 +56,7 @@ class Critic:
         log: (metrics,) whether an output is the logarithm of the metric.
         layers: (weights (out, in), biases (out,)) from the first to the last.
         digest: Of the file, for the record.
+        reach: How far a measurement corrects it, in the unit cube.
     """
 
     metrics: tuple[str, ...]
@@ -61,6 +65,7 @@ class Critic:
     spread: Array
     layers: tuple[tuple[Array, Array], ...]
     digest: str
+    reach: float = _NEAR
 
     def foretell(self, circuit: Circuit, sizing: Sizing, turns: Sequence[Turn] = ()) -> Measurement:
         """What the sizing would measure, corrected by what ``turns`` measured nearby."""
@@ -71,10 +76,10 @@ class Critic:
             if turn.evaluation is None or turn.decision is None:
                 continue
             there = _position(circuit, turn.decision.sizing)
-            measured = self._to_scaled(turn.evaluation.nominal.metrics)
+            measured = self._to_scaled(worst_metrics(turn.evaluation))
             error = np.nan_to_num(measured - self._scaled(there))
             distance = float(np.linalg.norm(here - there))
-            weights.append(math.exp(-((distance / _REACH) ** 2) / 2))
+            weights.append(math.exp(-((distance / self.reach) ** 2) / 2))
             errors.append(np.clip(error, -2.0, 2.0))
         scaled = scaled + np.average(errors, axis=0, weights=weights)
         raw = scaled * self.spread + self.centre
@@ -141,18 +146,18 @@ def _position(circuit: Circuit, sizing: Sizing) -> Array:
 
 
 def find_critic(task: Task) -> Critic | None:
-    """The critic of this circuit, if there is one and it holds under the task's conditions.
+    """The critic of this circuit, if there is one.
 
     Raises:
         ModelError: There is a file, and it is damaged.
     """
     circuit = task.circuit
-    if task.conditions != circuit.conditions or task.corners != (circuit.conditions.corner,):
-        return None
+    own = task.conditions == circuit.conditions and task.corners == (circuit.conditions.corner,)
     for folder in (paths.user_models(), paths.bundled_models()):
         path = folder / f"{circuit.name}.critic.npz"
         if path.is_file():
-            return _read(path, circuit)
+            critic = _read(path, circuit)
+            return critic if critic is None or own else replace(critic, reach=_FAR)
     return None
 
 

@@ -48,6 +48,12 @@ def evaluate(
     return Evaluation(tuple(measurements), score(task.specs, measurements))
 
 
+def worst_metrics(evaluation: Evaluation) -> dict[str, float]:
+    """The metrics at the first corner; those that a spec asks for at their worst one."""
+    judged = {r.spec.metric: r.value for r in evaluation.score.specs if r.value is not None}
+    return {**evaluation.nominal.metrics, **judged}
+
+
 def rescored(turns: Iterable[Turn], task: Task) -> list[Turn]:
     """The turns as they would score under the task's specs; nothing is simulated."""
     return [

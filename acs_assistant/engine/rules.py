@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from acs_assistant.domain import Circuit, Evaluation, Sizing, Task, Turn
+from acs_assistant.engine.evaluate import worst_metrics
 from acs_assistant.llm.port import Rules
 from acs_assistant.prompting.grammar import THOUGHT, THOUGHT_END, call_grammar
 from acs_assistant.prompting.parse import decided_sizes
@@ -102,7 +103,7 @@ def _thought(
     simulated = _simulated(turns)
     if not simulated and not asked:
         return first_grammar(task.circuit, task.specs, sizing)
-    if before is None or len(task.corners) > 1:
+    if before is None:
         return THOUGHT
     if not simulated:
         return next_grammar(task.circuit, task.specs, (), before, {}, asked, sizing)
@@ -118,9 +119,9 @@ def _simulated(turns: Sequence[Turn]) -> list[Evaluation]:
 
 
 def _measured(turns: Sequence[Turn]) -> Mapping[str, float]:
-    """What the turn that changes start from gave."""
+    """What the turn that changes start from gave, at its worst corners."""
     simulated = _simulated(turns)
-    return simulated[-1].nominal.metrics if simulated else {}
+    return worst_metrics(simulated[-1]) if simulated else {}
 
 
 def _latest(turns: Sequence[Turn]) -> Sizing | None:
