@@ -135,6 +135,10 @@ class NgSpice:
     def load(self, lines: Sequence[str]) -> None:
         """Replaces the circuit. The first line is a title, the last is ".end"."""
         self.command("destroy all")
+        self.replace(lines)
+
+    def replace(self, lines: Sequence[str]) -> None:
+        """Replaces the circuit as ``load`` does, but keeps the plots."""
         self.command("remcirc")
         self.messages.clear()
         keep = [self._ffi.new("char[]", line.encode()) for line in lines]
@@ -190,6 +194,11 @@ class NgSpice:
         if kind == "noise" and any(n.lower().endswith("_total") for n in names):
             kind = "noise_total"
         return Plot(name, kind, scale.lower(), _Vectors(self, name, names))
+
+    @property
+    def stepped(self) -> bool:
+        """An operating point since the circuit was loaded took gmin or source stepping."""
+        return any("stepping" in message for message in self.messages)
 
     def reason(self) -> str:
         """The first message that reads like the cause of a failure."""

@@ -21,6 +21,7 @@ from acs_assistant.errors import CircuitError, UnsafeNetlistError
 from acs_assistant.sim.pool import Pool
 from acs_assistant.sim.port import SimulationRequest
 from acs_assistant.sim.store import SimulationStore
+from acs_assistant.sim.worker import starts_at_op
 from tests.sim.circuits import MILLER_SIZING, circuit, metric, miller_circuit
 
 GOOD = """* divider
@@ -386,3 +387,22 @@ def test_a_store_that_cannot_be_written_only_forgets(tmp_path: Path) -> None:
     with Pool(1, store=store) as pool:
         assert run(pool, made).status == "ok"
         assert run(pool, made).cached is False
+
+
+@pytest.mark.parametrize(
+    ("line", "allowed"),
+    [
+        ("vs s 0 pulse(0 1 0 1n 1n 1u 2u)", True),
+        ("vs s 0 1.8", True),
+        ("vs s 0 dc 0.9 ac 1", True),
+        ("vs s 0 dc 0.9 pulse(0 1 0 1n 1n 1u 2u)", False),
+        ("vs s 0 dc 0.9 ac 1 sin(0.9 0.1 500)", False),
+        ("is s 0 1u pwl(0 0 1u 1)", False),
+        (".ic v(s)=1", False),
+        (".nodeset v(s)=1", False),
+    ],
+)
+def test_a_transient_starts_at_the_operating_point_only_where_nothing_else_sets_it(
+    line: str, allowed: bool
+) -> None:
+    assert starts_at_op(["* title", line, ".end"]) is allowed

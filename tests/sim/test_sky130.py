@@ -338,7 +338,9 @@ X3 f 0 0 sky130_fd_pr__res_xhigh_po_1p41 l=11 mult=1
     fixed = "sky130_fd_pr__res_xhigh_po_1p41 l=11"
     plain = text.replace(fixed, "sky130_fd_pr__res_xhigh_po w=1.41 l=11")
     plain = plain.replace('"sky130.lib.spice"', f'"{find_pdk("sky130").library}"')
-    commands = ".control\nset numdgt=12\nop\nprint -i(v1)\nprint -i(v2)\nprint -i(v3)\nquit\n.endc\n.end\n"
+    commands = (
+        ".control\nset numdgt=12\nop\nprint -i(v1)\nprint -i(v2)\nprint -i(v3)\nquit\n.endc\n.end\n"
+    )
     (tmp_path / "plain.spice").write_text(plain.replace(".end\n", commands))
     done = subprocess.run(
         ["ngspice", "-D", "ngbehavior=hsa", "-b", "plain.spice"],
