@@ -16,6 +16,24 @@ _TREND = "▁▂▃▄▅▆▇█"
 MISSING = "–"
 
 
+PROPOSERS = {
+    "model": "language model, draws chosen by a critic",
+    "model-alone": "language model without the critic",
+    "tpe": "tree-structured Parzen estimator",
+    "cmaes": "covariance matrix adaptation",
+    "gp": "Gaussian process",
+    "turbo": "Gaussian process in a trust region",
+    "scbo": "trust region with a model of every spec",
+    "random": "independent draws",
+    "sobol": "evenly spread draws",
+}
+
+
+def proposer_text(name: str) -> str:
+    """A proposer's name and what it is."""
+    return f"{name}: {PROPOSERS[name]}" if name in PROPOSERS else name
+
+
 def plain(text: str) -> str:
     """Text from a model, a netlist or a file without terminal escapes or control characters."""
     text = _ESCAPE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))

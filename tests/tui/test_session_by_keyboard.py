@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from textual.widgets import OptionList
 
 from acs_assistant.domain import Decision
 from acs_assistant.llm.scripted import ScriptedModel
@@ -17,6 +18,7 @@ from acs_assistant.tui.screens.new_session import NewSessionScreen
 from acs_assistant.tui.screens.sessions import SessionsScreen
 from acs_assistant.tui.screens.sizes import SizesDialog
 from acs_assistant.tui.state import Phase, verdict
+from acs_assistant.tui.widgets.proposal_table import ProposalTable
 from tests.tui.driving import asked, idle, measured, screen, until
 from tests.tui.fakes import Clock, FakeSimulator, make_app, reply
 
@@ -282,5 +284,13 @@ async def test_another_proposer_takes_over(tmp_path: Path, clock: Clock) -> None
         await pilot.press("h")
         await screen(pilot, ChoiceDialog)
         below = app.services.proposers().index("tpe")
+        said = [str(option.prompt) for option in app.screen.query_one(OptionList).options]
+        assert said[below] == "tpe: tree-structured Parzen estimator"
         await pilot.press(*["down"] * below, "enter")
         await until(pilot, lambda: shown.session.record.proposer == "tpe", "the optimizer")
+        title = str(shown.query_one(ProposalTable).border_title)
+        assert title == "Proposal · waits for you", "the model's still waits"
+        await pilot.press("g")
+        await until(
+            pilot, lambda: "by tpe" in str(shown.query_one(ProposalTable).border_title), "tpe's"
+        )

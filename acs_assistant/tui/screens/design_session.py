@@ -12,6 +12,7 @@ from acs_assistant.domain import Turn
 from acs_assistant.errors import AcsError
 from acs_assistant.tui.screens.design_asking import AskingScreen
 from acs_assistant.tui.state import Phase, sizing_of, verdict
+from acs_assistant.tui.text import proposer_text
 from acs_assistant.tui.widgets.devices import DeviceTable
 from acs_assistant.tui.widgets.history import HistoryTree
 from acs_assistant.tui.widgets.reasoning import Reasoning
@@ -137,7 +138,7 @@ class SessionKeys(AskingScreen, inherit_bindings=False):
         names = self.acs.services.proposers()
         chosen = await self.app.push_screen_wait(
             ChoiceDialog("Hand over", "Who proposes the next turns? All that was measured is "
-                         "handed over.", names, self.session.record.proposer)
+                         "handed over.", names, self.session.record.proposer, proposer_text)
         )  # fmt: skip
         if chosen is None or chosen == self.session.record.proposer:
             return

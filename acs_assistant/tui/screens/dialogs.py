@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from textual.app import ComposeResult
 from textual.widgets import Input, OptionList, Static
@@ -99,17 +99,28 @@ class NumberDialog(Dialog[int]):
 class ChoiceDialog(Dialog[str]):
     """One of a few names."""
 
-    def __init__(self, title: str, text: str, names: Sequence[str], current: str) -> None:
+    def __init__(
+        self,
+        title: str,
+        text: str,
+        names: Sequence[str],
+        current: str,
+        label: Callable[[str], str] = plain,
+    ) -> None:
+        """``label`` says what a name stands for."""
         super().__init__()
         self._title = title
         self._text = text
         self._names = tuple(names)
         self._current = current
+        self._label = label
 
     def body(self) -> ComposeResult:
         yield Static(self._text, markup=False)
         options = [
-            Option(f"{plain(name)}{'  (now)' if name == self._current else ''}", id=f"choice-{n}")
+            Option(
+                self._label(name) + ("  (now)" if name == self._current else ""), id=f"choice-{n}"
+            )
             for n, name in enumerate(self._names)
         ]
         yield OptionList(*options, compact=True, markup=False, classes="hint")

@@ -14,12 +14,11 @@ from textual.widgets.option_list import Option
 
 from acs_assistant.domain import CORNERS, Circuit, Conditions, Corner, Task
 from acs_assistant.engine.reached import reached_in_sessions
-from acs_assistant.engine.services import MODEL_ALONE
 from acs_assistant.errors import AcsError
 from acs_assistant.tui.keys import bindings
 from acs_assistant.tui.screens.page import AcsScreen, Bindings
 from acs_assistant.tui.screens.sessions import REFERENCE_CIRCUIT
-from acs_assistant.tui.text import plain
+from acs_assistant.tui.text import plain, proposer_text
 from acs_assistant.tui.widgets.circuit_card import CircuitCard
 from acs_assistant.tui.widgets.key_bar import KeyBar
 from acs_assistant.tui.widgets.spec_editor import SpecEditor
@@ -64,7 +63,7 @@ class NewSessionScreen(AcsScreen):
                         names = self.acs.services.proposers()
                         chosen = settings.session.proposer
                         yield Select(
-                            [(_proposer_label(name), name) for name in names],
+                            [(proposer_text(name), name) for name in names],
                             value=chosen if chosen in names else names[0],
                             allow_blank=False, id="proposer", compact=True,
                         )  # fmt: skip
@@ -236,14 +235,6 @@ def _field(name: str, unit: str, value: str) -> ComposeResult:
         yield Static(name, classes="name", markup=False)
         yield Input(value, id=name, compact=True)
         yield Static(unit, classes="unit muted", markup=False)
-
-
-def _proposer_label(name: str) -> str:
-    known = {
-        "model": "model: language model, draws chosen by a critic",
-        MODEL_ALONE: f"{MODEL_ALONE}: without the critic",
-    }
-    return known.get(name, f"{name}: black box")
 
 
 def _whole(text: str, name: str, least: int) -> int:

@@ -72,7 +72,9 @@ class ProposalTable(Board):
         state = self.state
         circuit = state.task.circuit
         if state.proposal is not None and state.shown is None:
-            self.border_title = "Proposal · waits for you"
+            who = state.proposal.proposer
+            by = "" if who.startswith("model") else f" by {escape(who)}"
+            self.border_title = f"Proposal{by} · waits for you"
             if state.proposal.error or not state.proposal.sizing:
                 return self._invalid(state.proposal.error)
             rows = sizing_rows(circuit, state.previous, state.proposal.sizing)
