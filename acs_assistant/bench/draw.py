@@ -196,7 +196,8 @@ class _Drawing:
             if plan.vary_conditions:
                 overrides = self._draw_conditions(rng)
                 self._known, self._next, self._tried = [], 0, 0
-            conditions = replace(circuit.conditions, **overrides)
+            here = circuit.conditions
+            conditions = replace(here, corner=here.corner, **overrides)
             if self._level == "easy":
                 found = self._next_working(conditions)
             elif plan.vary_conditions:

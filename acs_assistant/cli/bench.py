@@ -16,7 +16,8 @@ from acs_assistant.cli.output import json_option, print_json, say
 from acs_assistant.errors import InputError, nearest
 
 if TYPE_CHECKING:
-    from acs_assistant.bench.runner import Progress, Result
+    from acs_assistant.bench.runner import Progress
+    from acs_assistant.bench.summary import Run
     from acs_assistant.sim.port import Simulator
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -114,7 +115,7 @@ def summary(folder: Path, proposers: str | None, out: Path, as_json: bool) -> No
     _report(shared, out, as_json)
 
 
-def _report(results: Sequence[Result], out: Path, as_json: bool) -> None:
+def _report(results: Sequence[Run], out: Path, as_json: bool) -> None:
     """Writes the summary and the figures, and prints the tables."""
     from acs_assistant.bench.figures import write_figures
     from acs_assistant.bench.summary import markdown, summarize, write_summary

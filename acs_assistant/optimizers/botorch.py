@@ -13,7 +13,7 @@ of ``2 d`` Sobol points as in the tutorial but at most a fifth of the budget, si
 budgets are in the hundreds; and the posterior is sampled path by path (BoTorch's Matheron paths:
 1,024 features for the prior, an exact update for the data; Wilson et al., "Efficiently Sampling
 Functions from Gaussian Process Posteriors", ICML 2020, arXiv 2002.09309) where the tutorials factor
-the covariance of all candidates: 5 s a proposal with eleven specs, against 0.5 s.
+the covariance of all candidates: 5 to 7 s a proposal with eleven specs, against 1 to 2 s.
 """
 
 from __future__ import annotations
