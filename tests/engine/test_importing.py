@@ -542,3 +542,20 @@ def test_figures_that_serve_others_are_no_metrics_and_units_follow_the_formula(f
     value = made.circuit.reference_metrics["cmrr"]
     assert metrics["cmrr"].better == ("higher" if value > 0 else "lower")
     assert any(s.metric == "cmrr" for s in made.circuit.specs)
+
+
+def test_an_include_that_leads_nowhere_matters_only_when_something_is_missing(files: Path) -> None:
+    bench = ".include ../elsewhere/amp_copy.cir\n.include ../netlists/amp.cir"
+    write(files, benches__TB_ac_dot_cir=BENCH.replace(".include ../netlists/amp.cir", bench))
+    simulator = make_simulator(workers=1)
+    try:
+        made = take(files, simulator=simulator)
+        assert made.circuit.reference["wpair"] == 20e-6
+        assert "amp_copy.cir (the file is not there" in "\n".join(made.dropped)
+        (files / "variables" / "amp.par").unlink()
+        (files / "out").rename(files / "first")
+        with pytest.raises(CircuitError, match=r"TB_ac.cir:\d+: includes '\.\./"):
+            take(files, simulator=simulator)
+    finally:
+        simulator.close()
+    assert not (files / "out").exists()

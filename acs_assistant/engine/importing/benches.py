@@ -133,7 +133,10 @@ def read_benches(source: Source, made: Netlist, report: Report) -> list[Bench]:
         )
     fixed = {
         name: value
-        for name, value in {**made.definitions, **source.parameters}.items()
+        for name, value in {
+            **(made.known if source.missing else made.definitions),
+            **source.parameters,
+        }.items()
         if name not in made.parameters
     }
     return [

@@ -10,7 +10,7 @@ from pathlib import Path
 from acs_assistant.engine.importing.commands import ANALYSES, MEASURES, Commands
 from acs_assistant.engine.importing.expressions import value_of
 from acs_assistant.engine.importing.technology import corner_of, pdk_of_file
-from acs_assistant.errors import CircuitError, InputError
+from acs_assistant.errors import InputError
 from acs_assistant.sim.functions import Function, read_function, write_out
 from acs_assistant.sim.safety import check_text
 from acs_assistant.sim.spice import (
@@ -80,6 +80,7 @@ class Source:
             state that ``alter`` commands make of the circuit.
         other: ``.ic``, ``.nodeset``, ``.options``, ``.global``.
         corner: The section that a device library was asked for; empty without one.
+        missing: Includes that lead nowhere, with the file that they name.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Source:
     other: list[Line] = field(default_factory=list)
     temperature: str = ""
     corner: str = ""
+    missing: list[tuple[Line, str]] = field(default_factory=list)
 
 
 def read_source(path: Path, report: Report, given: Mapping[str, Path], *, title: bool) -> Source:
@@ -283,12 +285,7 @@ def _expand(
         elif control:
             report.drop(line, "commands that are not there")
         else:
-            raise CircuitError(
-                f"includes '{name}', which is not there.",
-                hint="Put the file there, or give it with --include FILE.",
-                file=path,
-                line=line.number,
-            )
+            source.missing.append((line, name))
 
 
 def _section(lines: list[Line], name: str) -> Iterator[Line]:

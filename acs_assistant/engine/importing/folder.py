@@ -24,7 +24,7 @@ from acs_assistant.engine.importing.metrics import (
     with_sign,
 )
 from acs_assistant.engine.importing.netlist import Netlist, make_netlist
-from acs_assistant.errors import InputError
+from acs_assistant.errors import CircuitError, InputError
 from acs_assistant.library import load_circuit, write_reference
 from acs_assistant.sim.port import Simulator
 from acs_assistant.sim.spice import Line
@@ -87,10 +87,33 @@ def import_circuit(
     source = read_source(netlist, report, given, title=False)
     extra = [read_source(path, report, given, title=False) for path in include]
     benches = [read_source(path, report, given, title=True) for path in testbenches]
-    subcircuit = choose_circuit(source, benches, name, report)
-    made = make_netlist(subcircuit, [source, *extra], benches, report)
-    sheets = [sheet for bench in benches for sheet in read_benches(bench, made, report)]
-    return _write(out, made, sheets, source.name, report, simulator)
+    missing = next((m for s in (source, *extra, *benches) for m in s.missing), None)
+    for one in (source, *extra, *benches):
+        for line, _ in one.missing:
+            report.drop(line, "the file is not there, and nothing in it is needed")
+    if missing is not None and simulator is None:
+        raise _not_there(*missing)
+    try:
+        subcircuit = choose_circuit(source, benches, name, report)
+        made = make_netlist(subcircuit, [source, *extra], benches, report)
+        sheets = [sheet for bench in benches for sheet in read_benches(bench, made, report)]
+    except CircuitError as error:
+        raise (error if missing is None else _not_there(*missing, error.message)) from None
+    result = _write(out, made, sheets, source.name, report, simulator)
+    if missing is not None and result.evaluation is not None and result.evaluation.error:
+        for file in out.iterdir():
+            file.unlink()
+        out.rmdir()
+        raise _not_there(*missing, result.evaluation.error)
+    return result
+
+
+def _not_there(line: Line, name: str, consequence: str = "") -> CircuitError:
+    without = f" Without it: {consequence}" if consequence else ""
+    return line.error(
+        f"includes '{name}', which is not there.{without}",
+        hint="Put the file there, or give it with --include FILE.",
+    )
 
 
 def _write(

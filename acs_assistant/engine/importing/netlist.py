@@ -35,6 +35,7 @@ class Netlist:
     Attributes:
         circuit: The subcircuit's name as the testbenches instantiate it.
         definitions: Top-level parameters of the netlist's own files, as written.
+        known: Those of the testbenches as well.
         micro: Replacements for parameters that were micrometres and are metres now.
     """
 
@@ -44,6 +45,7 @@ class Netlist:
     text: str
     parameters: Mapping[str, Found]
     definitions: Mapping[str, str]
+    known: Mapping[str, str]
     micro: Mapping[str, str]
     pdk: str
 
@@ -98,6 +100,7 @@ def make_netlist(
         text,
         parameters,
         {name: value for source in reversed(shared) for name, value in source.parameters.items()},
+        definitions,
         micro,
         pdk,
     )
