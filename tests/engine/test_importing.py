@@ -440,6 +440,7 @@ XM6 ibias ibias vss vss nfet_03v3 L=1u W=5u nf=1 ad=0.9p as=0.9p pd=10.36u nrd=0
 XM9 vss vss vss vss nfet_03v3 L=1u W=5u nf=1 m=4
 XM7 out n2 vdd vdd pfet_03v3 L=0.5u W=40u nf=1 m=1
 XM8 out ibias vss vss nfet_03v3 L=1u W=5u nf=1 m=8
+XM10 out n2 vdd vdd pfet_03v3 L=0.5u W=12u nf=4 m=1
 XCC n2 out cap_mim_2f0_m4m5_noshield c_width=20u c_length=20u m=1
 **.ends
 
@@ -504,6 +505,10 @@ def test_a_sheet_of_a_schematic_editor_on_another_process_is_imported(tmp_path: 
     devices = {p.name: set(p.devices) for p in circuit.parameters}
     assert devices["w_m1_x1"] == {"M1_X1", "M2_X1"} and devices["w_m3_x1"] == {"M3_X1", "M4_X1"}
     assert devices["w_m5"] == {"M5", "M6", "M8"}, "one gate; M7 shares only the supply"
+    assert (
+        circuit.parameter("w_m10").min == 4 * 0.22e-6 and circuit.parameter("w_m5").min == 0.22e-6
+    )
+    assert all(s.range is not None and s.range[0] < s.target < s.range[1] for s in circuit.specs)
     assert devices["m_m5"] == {"M5"} and devices["m_m8"] == {"M8"}
     assert "m_m6" not in devices and not any("M9" in group for group in devices.values())
     assert devices["i_ibias"] == {"I0"} and circuit.reference["i_ibias"] == 10e-6

@@ -308,6 +308,7 @@ def _toml(
                 f'metric = "{metric.name}"',
                 f'relation = "{relation}"',
                 f'target = "{format_quantity(target, 3)}"',
+                f"range = {_range(value, metric.better)}",
             ]
     return "\n".join(lines) + "\n"
 
@@ -321,6 +322,13 @@ def _target(value: float, better: str) -> float:
     step = abs(value) * _RELAXED
     target = value - step if better == "higher" else value + step
     return float(f"{target:.2e}")
+
+
+def _range(value: float, better: str) -> str:
+    """From where tasks draw their targets: from easier than the reference to a little harder."""
+    easy, hard = (-0.4, 0.1) if better == "higher" else (0.6, -0.1)
+    low, high = sorted((value + easy * abs(value), value + hard * abs(value)))
+    return json.dumps([format_quantity(low, 3), format_quantity(high, 3)])
 
 
 def _readme(circuit: Circuit, report: Report) -> str:

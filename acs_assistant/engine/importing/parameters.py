@@ -41,6 +41,7 @@ class Use:
         kind: "width", "length", "copies", "fingers", "capacitor", "resistor" or "current".
         word: The key of ``key=value``; empty for a plain value.
         micro: The models read micrometres there.
+        fingers: How many share the width.
     """
 
     device: str
@@ -50,6 +51,7 @@ class Use:
     text: str
     micro: bool
     nodes: tuple[str, ...]
+    fingers: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +83,12 @@ def uses(body: list[Line]) -> Iterator[Use]:
             if first == "x" and not pdk_of_device(model):
                 continue
             micro = first == "x" and in_micrometres(model)
+            fingers = parse_number(bare(pairs.get("nf", "1"))) or 1.0
             for key, value in pairs.items():
                 if key in _KINDS:
                     kind = _KINDS[key]
                     scaled = micro and kind in ("width", "length")
-                    yield Use(device, model, kind, key, value, scaled, tuple(plain[:-1]))
+                    yield Use(device, model, kind, key, value, scaled, tuple(plain[:-1]), fingers)
         elif first in _ELEMENTS and len(plain) + len(pairs) >= 3:
             key = "dc" if "dc" in pairs else first if first in pairs else ""
             value = pairs[key] if key else _plain_value(plain[2:])
@@ -294,7 +297,7 @@ def _parameter(name: str, value: float, places: list[Use], shortest: float = mat
     if kind in ("copies", "fingers"):
         unit = ""
     note = ""
-    floor = max((least_size(use.model, kind) or 0.0 for use in places), default=0.0)
+    floor = max((_least(use, kind) or 0.0 for use in places), default=0.0)
     if value < floor * _NEARLY:
         note = (
             f"{name} = {format_quantity(value)} is less than the {format_quantity(floor)} that "
@@ -313,6 +316,12 @@ def _parameter(name: str, value: float, places: list[Use], shortest: float = mat
 def current_parameter(name: str, value: float, devices: list[str]) -> Found:
     """A bias current that the testbenches drive into a port."""
     return _parameter(name, value, [Use(d, "", "current", "", "", False, ()) for d in devices])
+
+
+def _least(use: Use, kind: str) -> float | None:
+    """The device's rule; it holds for each finger."""
+    least = least_size(use.model, kind)
+    return least * use.fingers if least is not None and kind == "width" else least
 
 
 def current_of(words: list[str]) -> str:
@@ -335,7 +344,7 @@ def _bounds(kind: str, value: float, places: list[Use]) -> tuple[float, float, f
     if kind in ("copies", "fingers"):
         return 1.0, max(_LARGEST[kind], _round_up(2 * value)), 1.0
     if kind in _LARGEST:
-        rules = [rule for use in places if (rule := least_size(use.model, kind)) is not None]
+        rules = [rule for use in places if (rule := _least(use, kind)) is not None]
         grid = next((g for g in (1e-8, 5e-9) if _on_grid(value, g)), 1e-9)
         if any(is_passive(use.model) for use in places):
             return _round_down(value / 5), _round_up(value * 5), grid
