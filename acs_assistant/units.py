@@ -51,6 +51,8 @@ def format_quantity(value: float, digits: int = 4) -> str:
     rounded = Decimal(f"{value:.{max(digits, 1) - 1}e}")
     if rounded == 0:
         return "0"
+    if not -21 <= rounded.adjusted() <= 17:
+        return format(rounded.normalize(), "e")
     exponent = min(12, max(-18, 3 * (rounded.adjusted() // 3)))
     mantissa = format(rounded.scaleb(-exponent).normalize(), "f")
     return mantissa + _SUFFIXES[exponent]
