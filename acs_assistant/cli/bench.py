@@ -194,7 +194,8 @@ def check(tasks_file: Path, workers: int) -> None:
     from acs_assistant.bench.sets import TaskSet, infeasible
     from acs_assistant.library import load_circuit
 
-    with _simulator(workers) as (simulator, _), _progress("witnesses") as progress:
+    made = _simulator(workers, store=False)
+    with made as (simulator, _), _progress("witnesses") as progress:
         failed = infeasible(TaskSet(tasks_file), load_circuit, simulator, progress)
     if failed:
         raise InputError(
@@ -206,17 +207,20 @@ def check(tasks_file: Path, workers: int) -> None:
 
 
 @contextmanager
-def _simulator(workers: int) -> Iterator[tuple[Simulator, int]]:
-    """The simulator, and how many simulations it makes at a time."""
-    from acs_assistant.cli.compose import make_simulator
-    from acs_assistant.config import load_settings
+def _simulator(workers: int, store: bool = True) -> Iterator[tuple[Simulator, int]]:
+    """The simulator, and how many simulations it makes at a time.
 
-    settings = load_settings()
-    chosen = workers or settings.simulator.workers or os.cpu_count() or 1
-    table = settings.simulator.model_copy(update={"workers": chosen})
-    simulator = make_simulator(settings.model_copy(update={"simulator": table}))
+    Args:
+        store: Answer what was simulated before from the cache folder.
+    """
+    from acs_assistant.config import load_settings
+    from acs_assistant.sim import make_simulator
+
+    chosen = load_settings().simulator
+    count = workers or chosen.workers or os.cpu_count() or 1
+    simulator = make_simulator(count, timeout=chosen.timeout, store=store)
     try:
-        yield simulator, chosen
+        yield simulator, count
     finally:
         simulator.close()
 
