@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import click
 
 from acs_assistant.cli.output import json_option, print_json, say, table
 
 
+def _installed() -> list[str]:
+    from acs_assistant.sim.pdk import list_pdks
+
+    return [status.name for status in list_pdks() if status.installed] or ["sky130"]
+
+
+def _found(
+    device: str, pdks: Sequence[str], devices: Callable[[str], list[str]]
+) -> tuple[str, str]:
+    """The PDK that has a transistor of this name, and its whole name."""
+    for pdk in pdks:
+        for name in devices(pdk):
+            if name == device or name.endswith(f"__{device}"):
+                return pdk, name
+    return pdks[0], device
+
+
 @click.command()
 @click.argument("device", required=False)
-@click.option("--pdk", default="sky130", show_default=True)
+@click.option("--pdk", default=None,
+              help="[default: the first that has DEVICE; sky130]")  # fmt: skip
 @click.option("--length", "lengths", multiple=True, metavar="L",
               help="Channel length such as 500n; may be repeated.")  # fmt: skip
 @click.option("--gm-id", "ratios", multiple=True, type=float, metavar="N",
               help="gm/Id in 1/V; may be repeated.  [default: 5 8 10 12 15 18 20 22]")  # fmt: skip
-@click.option("--vds", default="0.9", show_default=True, metavar="V")
+@click.option("--vds", default=None, metavar="V", help="[default: half of the PDK's supply]")
 @click.option("--corner", default="tt", show_default=True)
 @click.option("--temp", default="27", show_default=True, metavar="C")
 @json_option
 def gmid(
     device: str | None,
-    pdk: str,
+    pdk: str | None,
     lengths: tuple[str, ...],
     ratios: tuple[float, ...],
-    vds: str,
+    vds: str | None,
     corner: str,
     temp: str,
     as_json: bool,
@@ -40,14 +60,13 @@ def gmid(
     from acs_assistant.units import format_quantity
 
     if device is None:
-        names = charts.devices(pdk)
+        names = charts.devices(pdk or "sky130")
         if as_json:
             print_json(names)
         else:
             say("\n".join(names))
         return
-    if device not in charts.devices(pdk):
-        device = next((n for n in charts.devices(pdk) if n.endswith(f"__{device}")), device)
+    pdk, device = _found(device, [pdk] if pdk else _installed(), charts.devices)
     wanted = sorted(parse_value(length, "m") for length in lengths)
     simulator = make_simulator()
     try:
@@ -55,7 +74,7 @@ def gmid(
             simulator,
             pdk,
             device,
-            vds=parse_value(vds, "V"),
+            vds=None if vds is None else parse_value(vds, "V"),
             corner=parse_corner(corner),
             temperature=parse_value(temp, "C"),
         )

@@ -103,6 +103,8 @@ def test_gmid_charts(command: Command) -> None:
     assert strong["current_density"] > 3 * weak["current_density"]
     assert strong["transit_frequency"] > weak["transit_frequency"]
     assert "gm/gds" in command("gmid", "nfet_01v8", "--length", "1u").out
+    elsewhere = command("gmid", "nfet", "--length", "500n", "--gm-id", "15", "--json").document
+    assert (elsewhere["pdk"], elsewhere["vds"]) == ("generic", 0.9)
     refused = command("gmid", "nfet_01v9")
     assert refused.status == 2 and "Did you mean" in refused.err
 

@@ -564,3 +564,19 @@ def test_an_include_that_leads_nowhere_matters_only_when_something_is_missing(fi
     finally:
         simulator.close()
     assert not (files / "out").exists()
+
+
+def test_figures_that_the_first_sizing_does_not_reach_are_kept(files: Path) -> None:
+    bench = BENCH.replace("gbw when vdb(out)=0", "gbw when vdb(out)=90")
+    bench = bench.replace(".control", ".meas ac gain_x find vdb(nowhere) at=10\n.control")
+    write(files, benches__TB_ac_dot_cir=bench)
+    simulator = make_simulator(workers=1)
+    try:
+        made = take(files, simulator=simulator)
+        checked = check_circuit(load_circuit(str(files / "out")), simulator)
+    finally:
+        simulator.close()
+    assert checked.problems == ()
+    names = {metric.name for metric in made.circuit.metrics}
+    assert "gbw" in names and "gbw" not in made.circuit.reference_metrics
+    assert "gain_x" not in names and "metric gain_x (it could not be measured)" in made.dropped

@@ -20,6 +20,7 @@ from acs_assistant.engine.importing.metrics import (
     built_in,
     guess_metric,
     intermediate,
+    reads_known_nets,
     with_scale,
     with_sign,
 )
@@ -145,9 +146,8 @@ def _write(
             key: value for key, value in evaluation.nominal.metrics.items() if math.isfinite(value)
         }
         if measured:
-            lines = [line for bench in benches for line in bench.measures]
             reached = _reached_elsewhere(circuit, metrics, measured, simulator, report)
-            metrics = _kept(metrics, measured, reached, lines, report)
+            metrics = _kept(metrics, measured, reached, benches, report)
             measured = {m.name: measured[m.name] for m in metrics if m.name in measured}
             write_text(out / "circuit.toml", _toml(made, benches, metrics, measured, origin))
             write_reference(out, sizing, measured)
@@ -229,15 +229,20 @@ def _kept(
     metrics: Sequence[MetricGuess],
     measured: Mapping[str, float],
     reached: set[str],
-    lines: Sequence[Line],
+    benches: Sequence[Bench],
     report: Report,
 ) -> list[MetricGuess]:
+    lines = [line for bench in benches for line in bench.measures]
+    sound = {line.text.split()[2] for bench in benches for line in reads_known_nets(bench)}
     kept = []
     for metric in metrics:
         if metric.name in measured:
             metric = with_scale(with_sign(metric, measured[metric.name]), lines, measured)
             kept.append(metric)
         elif metric.name in reached or metric.measure != "meas":
+            kept.append(metric)
+        elif metric.better != "neither" and not metric.optional and metric.name in sound:
+            report.taken.append(f"metric {metric.name}: not measurable at any sizing tried so far")
             kept.append(metric)
         elif not metric.optional:
             report.dropped.append(f"metric {metric.name} (it could not be measured)")

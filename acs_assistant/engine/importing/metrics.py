@@ -119,6 +119,16 @@ def intermediate(guess: MetricGuess, lines: Sequence[Line]) -> bool:
     )
 
 
+def reads_known_nets(bench: Bench) -> list[Line]:
+    """The ``.meas`` lines that name voltages of nets which are there."""
+    nets = {word for card in bench.cards for word in split_words(card.text)[1:]} | {"0", "gnd"}
+    return [
+        line
+        for line in bench.measures
+        if (read := set(_SHOWN.findall(line.text))) and all("." in n or n in nets for n in read)
+    ]
+
+
 def with_sign(guess: MetricGuess, value: float) -> MetricGuess:
     """A rejection is written as a ratio or as the gain that is to be small; its sign tells."""
     if guess.better == "neither" and guess.unit == "dB" and _REJECTION.search(guess.name):
