@@ -91,7 +91,7 @@ class Metric:
     unit: str
     testbench: str
     measure: str
-    arguments: Mapping[str, str | float] = field(default_factory=dict)
+    arguments: Mapping[str, str | int | float] = field(default_factory=dict)
     better: Literal["higher", "lower", "neither"] = "neither"
     description: str = ""
 
