@@ -34,6 +34,7 @@ _ALLOWED_CARDS = frozenset(
     }
 )  # fmt: skip
 _FILE_WORD = re.compile(r"\b(file|filesource|d_source|input_file|state_file|table2d|table3d)\b")
+_HIDDEN = re.compile(r"^[ \t]*\*#", re.MULTILINE)
 _MAX_TEXT = 4_000_000
 
 
@@ -84,7 +85,8 @@ def _refusal(line: Line, word: str, hint: str) -> UnsafeNetlistError:
 
 
 def check_text(text: str, file: str) -> None:
-    """Refuses text that no reader should be given: too long, or with null bytes.
+    """Refuses text that no reader should be given: too long, with null bytes, or with commands in
+    comments (``*#``), which plain ngspice runs.
 
     Raises:
         UnsafeNetlistError: With the file.
@@ -93,6 +95,14 @@ def check_text(text: str, file: str) -> None:
         raise UnsafeNetlistError("the file is larger than 4 MB.", file=file)
     if "\0" in text:
         raise UnsafeNetlistError("the file holds null bytes.", file=file)
+    hidden = _HIDDEN.search(text)
+    if hidden:
+        raise UnsafeNetlistError(
+            "'*#' is not allowed in a netlist.",
+            hint="ngspice runs what follows it as a command.",
+            file=file,
+            line=text.count("\n", 0, hidden.start()) + 1,
+        )
 
 
 def inside(folder: Path, name: str, line: Line) -> Path:

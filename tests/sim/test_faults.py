@@ -220,6 +220,7 @@ HOSTILE = {
     "back quotes": "R1 in out `id`",
     "osdi": ".pre_osdi evil.osdi",
     "unknown card": ".exec id",
+    "command in a comment": "*#shell touch /tmp/owned",
     "measurement into a file": ".meas tran x max v(out) > /tmp/owned",
     "formula into a file": "*.let tran x = v(out) > /tmp/owned",
     "command in a formula": "*.LET tran x = shell(id)",
