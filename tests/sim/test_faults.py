@@ -407,3 +407,18 @@ def test_a_transient_starts_at_the_operating_point_only_where_nothing_else_sets_
     line: str, allowed: bool
 ) -> None:
     assert starts_at_op(["* title", line, ".end"]) is allowed
+
+
+def test_a_worker_that_gets_no_processor_is_waited_for(tmp_path: Path) -> None:
+    made = bench(tmp_path, "C1 out 0 1n")
+    with Pool(1, timeout=0.5) as patient:
+        works(patient, tmp_path)
+        pid = patient._workers[0].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        timer = threading.Timer(1.2, os.kill, (pid, signal.SIGCONT))
+        timer.start()
+        result = run(patient, made)
+        timer.join()
+        assert result.status == "ok", result.error
+        assert patient._workers[0].pid == pid
