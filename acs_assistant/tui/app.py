@@ -48,6 +48,7 @@ class AcsApp(App[None]):
     Attributes:
         services: Settings, store, and the makers of the slow parts.
         clock: Monotonic seconds; tests give their own.
+        opened: Sessions that this app holds, also while they close behind the screen.
         training: The fine-tuning that runs, or ran last; it outlives its screen.
         graphics: How this terminal shows pictures; None while that is not known, or it cannot.
         pictures: Those that are on a screen.
@@ -70,6 +71,7 @@ class AcsApp(App[None]):
         super().__init__(driver_class=driver_class)
         self.services = services
         self.clock = clock
+        self.opened: set[int] = set()
         self.closing: dict[int, threading.Thread] = {}
         self.training: TrainingRun | None = None
         self.graphics: Graphics | None = None
@@ -181,6 +183,7 @@ class AcsApp(App[None]):
         from acs_assistant.tui.screens.design import DesignScreen
         from acs_assistant.tui.screens.new_session import NewSessionScreen
 
+        self.opened.add(session.id)
         screen = DesignScreen(session, run=run)
         if isinstance(self.screen, NewSessionScreen):
             await self.switch_screen(screen)

@@ -66,6 +66,9 @@ RIGHT_WITHIN = 0.10
 WAVEFORMS_KEPT = 8
 
 
+FAILED = "This turn's simulation failed; Enter on another turn in History shows that one."
+
+
 @dataclass(slots=True)
 class SessionState:
     """Folds events. Holds no widget and no thread; the design screen draws it.
@@ -211,6 +214,12 @@ class SessionState:
             return self.turns[self.shown]
         measured = self.measured()
         return measured[-1] if measured else None
+
+    @property
+    def viewed_failed(self) -> bool:
+        """Whether there is nothing to see of that turn, because its simulation failed."""
+        evaluation = self.viewed.evaluation if self.viewed is not None else None
+        return evaluation is not None and evaluation.status == "failed"
 
     def results(self) -> list[tuple[Spec, SpecResult | None]]:
         """Every spec in force with its result in the viewed turn, judged afresh when it changed."""

@@ -44,7 +44,7 @@ def main() -> None:
     rewards = [{"step": n, "seconds": 30.0 * n, "reward": 0.8 + 0.05 * n, "met": 0.04 * n}
                for n in range(1, 11)]  # fmt: skip
     lines(out / "rl", [*rewards, {"step": 11, "seconds": 330.0, "reward": None, "met": None}])
-    print("step 11  reward None  met None  4.5 min left", file=sys.stderr, flush=True)
+    print("step 11  reward 1.28  met 40 %  4.5 min left", file=sys.stderr, flush=True)
     wait(gates, "evaluate")
     model = out / "acs-5m-q8-0a1b2c3d.gguf"
     model.write_bytes(b"GGUF")

@@ -17,3 +17,11 @@ async def shoot(pilot: Pilot[None], svg: SnapshotAssertion, name: str) -> None:
     await pilot.pause()
     await pilot.pause()
     assert pilot.app.export_screenshot() == svg(name=name)
+
+
+async def shoot_sizes(pilot: Pilot[None], svg: SnapshotAssertion, name: str) -> None:
+    """The screen at every size, as the window of a running app is made larger."""
+    for width, height in SIZES:
+        await pilot.resize_terminal(width, height)
+        await pilot.pause()
+        await shoot(pilot, svg, f"{name}-{width}x{height}")

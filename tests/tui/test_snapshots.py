@@ -1,16 +1,18 @@
-"""Every screen at the small and the large size, as SVG. Renew them with ``--snapshot-update``.
+"""Every screen at three sizes, as SVG. Renew them with ``--snapshot-update``.
 
-One run of the app per size walks through the screens, because starting it is what costs time.
+One run of the app walks through the screens and makes its window larger at each, because starting
+it is what costs time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
 from pathlib import Path
 
 import pytest
 from pytest_textual_snapshot import SVGImageExtension
 from syrupy.assertion import SnapshotAssertion
+from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Input, LoadingIndicator
 
@@ -24,7 +26,7 @@ from acs_assistant.tui.screens.dialogs import ChoiceDialog, NumberDialog, Reject
 from acs_assistant.tui.screens.doctor import DoctorScreen
 from acs_assistant.tui.screens.export import ExportDialog
 from acs_assistant.tui.screens.help import HelpScreen
-from acs_assistant.tui.screens.models import ModelsScreen
+from acs_assistant.tui.screens.models import ModelsScreen, OtherModelDialog
 from acs_assistant.tui.screens.new_session import NewSessionScreen
 from acs_assistant.tui.screens.sessions import SessionsScreen
 from acs_assistant.tui.screens.settings import SettingsScreen
@@ -32,8 +34,8 @@ from acs_assistant.tui.screens.sizes import SizesDialog
 from acs_assistant.tui.screens.specs import SpecsDialog
 from tests.tui.driving import asked, idle, measured, screen, until
 from tests.tui.fakes import Clock, FakeSimulator, make_app
+from tests.tui.shots import shoot, shoot_sizes
 
-SIZES = [(80, 24), (160, 48)]
 CHECKS = [
     Check("Python", "ok", "3.11.7, acs-assistant 0.1.0"),
     Check("ngspice library", "missing", "no libngspice found", "sudo apt install libngspice0"),
@@ -41,7 +43,6 @@ CHECKS = [
     Check("training", "optional", "without torch", "pip install 'acs-assistant[train]'"),
     Check("terminal", "warning", "78x24", "Make the window at least 80x24."),
 ]
-Shot = Callable[[str], object]
 
 
 @pytest.fixture(autouse=True)
@@ -59,35 +60,32 @@ def svg(snapshot: SnapshotAssertion) -> SnapshotAssertion:
     return snapshot.use_extension(SVGImageExtension)
 
 
-async def shoot(pilot: Pilot[None], svg: SnapshotAssertion, name: str) -> None:
-    for field in pilot.app.screen.query(Input):
-        field.cursor_blink = False
-    pilot.app.clear_notifications()
-    await pilot.pause()
-    await pilot.pause()
-    assert pilot.app.export_screenshot() == svg(name=name)
+def listed(app: App[None]) -> str:
+    """The sessions as they are listed; "open" while there are none."""
+    table = app.screen.query_one(DataTable)
+    return "\n".join(map(str, table.get_row_at(0))) if table.row_count else "open"
 
 
 async def analysed(pilot: Pilot[None], shown: AnalysisScreen) -> None:
     await until(pilot, lambda: len(shown.done) == len(shown.requests), "every simulation")
 
 
-@pytest.mark.parametrize("size", SIZES, ids=["80x24", "160x48"])
-async def test_around_a_session(
-    tmp_path: Path, clock: Clock, svg: SnapshotAssertion, size: tuple[int, int]
-) -> None:
+async def test_around_a_session(tmp_path: Path, clock: Clock, svg: SnapshotAssertion) -> None:
     app = make_app(tmp_path, clock)
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test() as pilot:
         await screen(pilot, SessionsScreen)
         greeting = app.screen.query_one("#check")
         await until(pilot, lambda: "libngspice0" in str(greeting.render()))
-        await shoot(pilot, svg, "greeting")
+        await shoot_sizes(pilot, svg, "greeting")
         await pilot.press("n")
         await screen(pilot, NewSessionScreen)
         await until(pilot, lambda: bool(app.screen.query(".spec-row")))
-        await shoot(pilot, svg, "new")
+        await shoot_sizes(pilot, svg, "new")
         await pilot.press("enter", "end", *"0k")
-        await shoot(pilot, svg, "new-warning")
+        await shoot_sizes(pilot, svg, "new-warning")
+        app.screen.query_one("#corners", Input).value = "tt xx"
+        await pilot.press("ctrl+s")
+        await shoot_sizes(pilot, svg, "new-error")
         await pilot.press("escape")
         await screen(pilot, SessionsScreen)
         for key, kind in (
@@ -99,37 +97,42 @@ async def test_around_a_session(
             await until(
                 pilot, lambda: not any(i.display for i in app.screen.query(LoadingIndicator))
             )
-            await shoot(pilot, svg, kind.__name__)
+            await shoot_sizes(pilot, svg, kind.__name__)
+            if kind is ModelsScreen:
+                await pilot.press("o")
+                await screen(pilot, OtherModelDialog)
+                await pilot.press(*"model.txt", "enter")
+                await until(pilot, lambda: "✗" in str(app.screen.query_one(".fault").render()))
+                await shoot_sizes(pilot, svg, "other-model-error")
+                await pilot.press("escape")
+            if kind is SettingsScreen:
+                app.screen.query(Input).last().value = "many"
+                await shoot_sizes(pilot, svg, "settings-error")
             await pilot.press("escape")
             await screen(pilot, SessionsScreen)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=["80x24", "160x48"])
-async def test_a_session(
-    tmp_path: Path, clock: Clock, svg: SnapshotAssertion, size: tuple[int, int]
-) -> None:
+async def test_a_session(tmp_path: Path, clock: Clock, svg: SnapshotAssertion) -> None:
     app = make_app(tmp_path, clock, simulator=FakeSimulator(fails=[3]))
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test() as pilot:
         await screen(pilot, SessionsScreen)
         await pilot.press("f")
         await asked(pilot)
-        await shoot(pilot, svg, "first-proposal")
+        await shoot_sizes(pilot, svg, "first-proposal")
         for n in range(3):
             clock.advance(1.0)
             await pilot.press("a")
             await measured(pilot, n + 1)
             await asked(pilot)
-        await shoot(pilot, svg, "fourth-proposal")
+        await shoot_sizes(pilot, svg, "fourth-proposal")
         for key, name in (
             ("2", "reasoning"), ("3", "bode"), ("4", "devices"), ("6", "schematic"), ("1", "sizes"),
         ):  # fmt: skip
-            if size[0] == 80 or key in "46":
-                await pilot.press(key)
-                await shoot(pilot, svg, f"view-{name}")
-        if size[0] == 160:
-            for theme in ("acs-light", "acs-high-contrast", "acs-dark"):
-                app.theme = theme
-                await shoot(pilot, svg, f"theme-{theme}")
+            await pilot.press(key)
+            await shoot_sizes(pilot, svg, f"view-{name}")
+        for theme in ("acs-light", "acs-high-contrast", "acs-dark"):
+            app.theme = theme
+            await shoot(pilot, svg, f"theme-{theme}")
         for key, kind in (
             ("e", SizesDialog), ("r", RejectDialog), ("shift+tab", NumberDialog),
             ("p", SpecsDialog), ("h", ChoiceDialog), ("w", ExportDialog), ("v", CompareScreen),
@@ -139,7 +142,7 @@ async def test_a_session(
             await screen(pilot, kind)
             if isinstance(app.screen, AnalysisScreen):
                 await analysed(pilot, app.screen)
-            await shoot(pilot, svg, kind.__name__)
+            await shoot_sizes(pilot, svg, kind.__name__)
             await pilot.press("escape")
             await screen(pilot, DesignScreen)
         await pilot.press("u")
@@ -151,14 +154,21 @@ async def test_a_session(
         await pilot.press("space")
         await asked(pilot)
         await pilot.press("5")
-        await shoot(pilot, svg, "history-with-a-fork")
+        await shoot_sizes(pilot, svg, "history-with-a-fork")
         await pilot.press("shift+tab")
         await screen(pilot, NumberDialog)
         await pilot.press(*"9", "enter")
         await idle(pilot)
         await pilot.press("1", "full_stop")
-        await shoot(pilot, svg, "stopped")
+        await shoot_sizes(pilot, svg, "stopped")
         await pilot.press("q")
         await screen(pilot, SessionsScreen)
-        await until(pilot, lambda: app.screen.query_one(DataTable).row_count == 1)
-        await shoot(pilot, svg, "sessions")
+        await until(
+            pilot,
+            lambda: not {"open", "closing"} & set(re.findall(r"\w+", listed(app))),
+            "the session",
+        )
+        await shoot_sizes(pilot, svg, "sessions")
+        await pilot.press("slash", *"zzz")
+        await until(pilot, lambda: app.screen.query_one(DataTable).row_count == 0)
+        await shoot_sizes(pilot, svg, "sessions-none-found")

@@ -216,7 +216,7 @@ class AnalysisScreen(Page):
                     row.append((f"{slope:+.2f}", "bold $text-accent" if strong else "$foreground"))
             rows.append(row)
         table = [Column("size"), *(Column(metric, "right") for metric in metrics)]
-        note = "Percent that the metric moves when the size grows by one percent; bold from 0.3."
+        note = "Percent of change for one percent more of the size; bold from 0.3."
         return Content("\n").join(
             [columns(table, rows, width), Content.styled(f"\n{note}", "$foreground-muted")]
         )

@@ -26,7 +26,7 @@ from acs_assistant.tui.keys import bindings
 from acs_assistant.tui.runner import EngineRun
 from acs_assistant.tui.screens.design_session import SessionKeys
 from acs_assistant.tui.screens.page import Bindings
-from acs_assistant.tui.state import Phase, SessionState, sizing_of
+from acs_assistant.tui.state import FAILED, Phase, SessionState, sizing_of
 from acs_assistant.tui.text import first_line, plain
 from acs_assistant.tui.widgets.devices import DeviceTable
 from acs_assistant.tui.widgets.history import HistoryTree
@@ -139,6 +139,8 @@ class DesignScreen(SessionKeys, inherit_bindings=False):
             of_turn = viewed is not None and self.plot in OF_ONE_TURN
             where = f" · turn {viewed.index}" if viewed is not None and of_turn else ""
             plots.border_title = f"{title}{where}"
+            if of_turn and self.state.viewed_failed:
+                empty = FAILED
             plots.show(make(self.state), empty, drawing_of(self.state, self.plot))
 
     def _recolour(self) -> None:

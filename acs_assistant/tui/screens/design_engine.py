@@ -179,7 +179,7 @@ class EngineScreen(AcsScreen, inherit_bindings=False, metaclass=AbstractMeta):
 
     def _shut(self) -> None:
         """Stops what runs and gives the session back, without making the screen wait."""
-        run, session = self._run, self.session
+        run, session, opened = self._run, self.session, self.acs.opened
         self._run = None
 
         def close() -> None:
@@ -187,9 +187,10 @@ class EngineScreen(AcsScreen, inherit_bindings=False, metaclass=AbstractMeta):
                 run.cancel.cancel()
                 run.join(30.0)
             session.close()
+            opened.discard(session.id)
 
         if run is None:
-            session.close()
+            close()
         else:
             closer = threading.Thread(target=close, name="close-session")
             self.acs.closing[session.id] = closer

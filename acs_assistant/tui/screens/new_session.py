@@ -56,7 +56,7 @@ class NewSessionScreen(AcsScreen):
                     with Horizontal(classes="field"):
                         yield Static("corners", classes="name")
                         yield Input("tt", id="corners", compact=True)
-                        yield Static("the worst counts: tt ff ss fs sf", classes="unit muted")
+                        yield Static("tt ff ss fs sf; the worst counts", classes="unit muted")
                 with Vertical(id="engine", classes="panel"):
                     with Horizontal(classes="field"):
                         yield Static("proposer", classes="name")

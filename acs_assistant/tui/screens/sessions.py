@@ -43,6 +43,7 @@ class SessionsScreen(AcsScreen):
         self._archived = False
         self._timer: Timer | None = None
         self._checked = False
+        self._leaving: set[int] = set()
 
     def compose(self) -> ComposeResult:
         yield Static("ACS Assistant · sessions", classes="page-title", id="title", markup=False)
@@ -51,6 +52,7 @@ class SessionsScreen(AcsScreen):
         with Vertical(id="list"):
             table: DataTable[Text] = DataTable(cursor_type="row", zebra_stripes=False)
             yield table
+            yield Static(markup=False, id="none", classes="muted")
         with Vertical(id="greeting"):
             yield Static(markup=False, id="welcome")
             yield Static("Checking what is installed…", markup=False, id="check")
@@ -72,6 +74,8 @@ class SessionsScreen(AcsScreen):
     async def refresh_list(self) -> None:
         query = self.query_one("#search", Input).value
         store = self.acs.services.store
+        # looked at first: one that ends meanwhile is read again, not taken for somebody else's
+        self._leaving = set(self.acs.opened)
         try:
             self._rows = await self.acs.offload(store.sessions, query, archived=self._archived)
         except AcsError as error:
@@ -81,6 +85,12 @@ class SessionsScreen(AcsScreen):
         first = not self._rows and not query and not self._archived
         self.query_one("#greeting").display = first
         self.query_one("#list").display = not first
+        none = self.query_one("#none", Static)
+        none.display = not self._rows and not first
+        none.update(_nothing(query, archived=self._archived))
+        self.query_one(DataTable).display = bool(self._rows)
+        if any(summary.running and summary.id in self._leaving for summary in self._rows):
+            self.set_timer(0.3, self.refresh_list)
         if first and not self._checked:
             self._checked = True
             self._check()
@@ -144,11 +154,17 @@ class SessionsScreen(AcsScreen):
             met,
             Text(f"{best:>5}"),
             Text(f"{summary.simulations:>3}/{summary.budget}"),
-            themed(app, ("open elsewhere", "$text-warning") if summary.running
-                   else (when(summary.updated), "$foreground-muted")),
+            themed(app, self._last(summary)),
             themed(app, (plain(summary.circuit), "$foreground-muted")),
             themed(app, (plain(who).rsplit("/", 1)[-1], "$foreground-muted")),
         ]  # fmt: skip
+
+    def _last(self, summary: SessionSummary) -> tuple[str, str]:
+        """When it was changed, or what keeps it from being opened."""
+        if not summary.running:
+            return when(summary.updated), "$foreground-muted"
+        word = "closing…" if summary.id in self._leaving else "open elsewhere"
+        return word, "$text-warning"
 
     def _selected(self) -> SessionSummary | None:
         table = self.query_one(DataTable)
@@ -282,6 +298,13 @@ class SessionsScreen(AcsScreen):
         from acs_assistant.tui.screens.circuits import CircuitsScreen
 
         self.app.push_screen(CircuitsScreen())
+
+
+def _nothing(query: str, *, archived: bool) -> str:
+    """Why the list is empty."""
+    if query:
+        return f"No session has “{plain(query)}” in its title, circuit or model. Esc shows all."
+    return "No session is archived. X shows the others." if archived else ""
 
 
 def _welcome() -> Content:

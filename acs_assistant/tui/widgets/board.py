@@ -50,4 +50,5 @@ class Board(VerticalScroll, metaclass=AbstractMeta):
 
     def on_resize(self, event: events.Resize) -> None:
         self._drawn = None
+        self._lines = -1  # what was drawn for another width may have wrapped
         self.redraw()

@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.widgets import DataTable, Static
 
 from acs_assistant.domain import OperatingPoint
-from acs_assistant.tui.state import SessionState
+from acs_assistant.tui.state import FAILED, SessionState
 from acs_assistant.tui.widgets.schematic import REGION_STYLE
 from acs_assistant.tui.widgets.themed import themed
 from acs_assistant.units import format_quantity
@@ -70,9 +70,10 @@ class DeviceTable(Vertical):
         detail = self.query_one("#device-detail", Static)
         table = self.query_one(DataTable)
         if not self._shown or not 0 <= table.cursor_row < len(self._shown):
-            text = (
-                "" if self._shown else "No operating point yet: it comes with the first simulation."
-            )
+            text = "No operating point yet: it comes with the first simulation."
+            if self.state.viewed_failed:
+                text = FAILED
+            text = "" if self._shown else text
             detail.update(Content.styled(text, "$foreground-muted"))
             return
         point = self._shown[table.cursor_row]

@@ -70,7 +70,9 @@ def _chart(
     xs, ys = zip(*points, strict=True)
     few = len(points) == 1
     limits = (0.0, 100.0) if name == "met" else None
-    caption = f"{ys[0]:.3g} → {ys[-1]:.3g} · step {rows[-1].get('step', len(rows))} · over s"
+    caption = (
+        f"{ys[0]:.3g} → {ys[-1]:.3g} in {rows[-1].get('step', len(rows))} steps · seconds across"
+    )
     across = Whole()
     across.most = ticks
     return Chart(title, (Curve(xs, ys, style, points=few),), caption, across, Linear(),
