@@ -364,7 +364,7 @@ meas ac again find vdb(out) at=10
 
 FLAT = """\
 two stages on one sheet
-.include "/home/somebody/models/level1.txt"
+.include "/opt/somebody/models/level1.txt"
 .param wp=20u lp=1u mp=2 wn=10u ln=1u ib=20u
 .param cc=2p
 .param cload=5p
@@ -431,7 +431,7 @@ def test_a_circuit_that_stands_in_its_testbench_is_taken_out_of_it(tmp_path: Pat
 
 
 SHEET = """\
-** sch_path: /home/somebody/amp.sch
+** sch_path: /opt/somebody/amp.sch
 **.subckt amp vdd vss inp inn out ibias
 *.iopin vdd
 x1 vdd inp inn n1 n2 tail vss pair
@@ -454,7 +454,7 @@ XM4 n2 n1 vdd vdd pfet_03v3 L=0.5u W=5u nf=1 m=1
 .end
 """
 SHEET_BENCH = """\
-** sch_path: /home/somebody/tb_amp.sch
+** sch_path: /opt/somebody/tb_amp.sch
 **.subckt tb_amp
 x1 vdd GND vip vin vout ibias amp
 V1 vdd GND 3.3
