@@ -6,14 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from textual.widgets import Select, Static
+from pytest_textual_snapshot import SVGImageExtension
+from syrupy.assertion import SnapshotAssertion
+from textual.widgets import DataTable, Select, Static
 
 from acs_assistant.tui.screens.runs import RunsScreen, read_run
 from acs_assistant.tui.screens.sessions import SessionsScreen
 from acs_assistant.tui.widgets.plot import Plot
-from tests.tui.driving import screen, until
+from tests.tui.driving import asked, screen, until
 from tests.tui.fakes import REFERENCE, Clock, make_app
 from tests.tui.saved import add_session, evaluated
+from tests.tui.shots import SIZES, shoot
 
 POOR = {**REFERENCE, "w_in": 1e-6, "i_bias": 1e-6}
 
@@ -56,6 +59,33 @@ async def test_two_runs_with_what_they_reached(
         await screen(pilot, SessionsScreen)
 
 
+@pytest.fixture
+def svg(snapshot: SnapshotAssertion) -> SnapshotAssertion:
+    return snapshot.use_extension(SVGImageExtension)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=[f"{w}x{h}" for w, h in SIZES])
+async def test_pictures(
+    tmp_path: Path, clock: Clock, svg: SnapshotAssertion, size: tuple[int, int]
+) -> None:
+    app = make_app(tmp_path, clock)
+    store = app.services.store
+    for sizings in ((POOR, REFERENCE), (POOR,)):
+        key = add_session(store)
+        for sizing in sizings:
+            evaluated(store, key, sizing)
+    summaries = store.sessions()
+    async with app.run_test(size=size) as pilot:
+        await screen(pilot, SessionsScreen)
+        app.push_screen(RunsScreen(summaries, next(s for s in summaries if s.id == 1)))
+        await screen(pilot, RunsScreen)
+        table = app.screen.query_one("#comparison", Static)
+        await until(pilot, lambda: "2 simulations" in str(table.render()), "both runs")
+        await shoot(pilot, svg, "runs")
+        await pilot.press(".")
+        await shoot(pilot, svg, "runs-plot")
+
+
 async def test_one_session_has_nothing_to_be_compared_with(tmp_path: Path, clock: Clock) -> None:
     app = make_app(tmp_path, clock)
     add_session(app.services.store)
@@ -81,3 +111,19 @@ def test_a_run_is_judged_by_the_specs_in_force(tmp_path: Path, clock: Clock) -> 
 
 def _easy(relation: str) -> float:
     return -1e12 if relation == ">=" else 1e12
+
+
+async def test_a_session_that_was_left_is_not_open_elsewhere(tmp_path: Path, clock: Clock) -> None:
+    app = make_app(tmp_path, clock)
+    async with app.run_test() as pilot:
+        await screen(pilot, SessionsScreen)
+        await pilot.press("f")
+        await asked(pilot)
+        await pilot.press("q")
+        await screen(pilot, SessionsScreen)
+        table = app.screen.query_one(DataTable)
+
+        def said() -> str:
+            return str(table.get_row_at(0)[5]) if table.row_count else "open elsewhere"
+
+        await until(pilot, lambda: said() not in ("open elsewhere", "closing…"), "its date")
