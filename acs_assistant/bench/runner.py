@@ -131,6 +131,7 @@ def run_bench(
 def run_job(job: Job, services: Services) -> Result:
     """Makes one run, in a session that is kept in memory only."""
     task = job.task.task(services.load_circuit(job.task.circuit))
+    services.forget()
     store = Store.memory()
     try:
         name, _, model = job.proposer.partition(":")

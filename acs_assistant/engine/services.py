@@ -238,6 +238,12 @@ class Services:
             max_failures=self.settings.session.max_failures,
         )
 
+    def forget(self) -> None:
+        """Has the models draw what comes next as if nothing had been asked of them before."""
+        with self._lock:
+            for model in self._models.values():
+                model.forget()
+
     def close(self) -> None:
         """Stops the simulator's workers and frees the model."""
         with self._lock:

@@ -215,6 +215,14 @@ class _Lane:
         )
         return self._context
 
+    def forget(self) -> None:
+        self._executor.submit(self._clear).result()
+
+    def _clear(self) -> None:
+        self._held = _NOTHING
+        if self._context:
+            self._context.clear()
+
     def close(self) -> None:
         self._executor.shutdown(wait=True)
         if self._context:
@@ -369,6 +377,12 @@ class BatchSampler:
         if cancel is not None:
             cancel.on_cancel(interrupt.set)
         return interrupt
+
+    def forget(self) -> None:
+        """Drops every prompt that is kept evaluated."""
+        for lane in self._lanes:
+            lane.forget()
+        self._cache.clear()
 
     def close(self) -> None:
         """Stops what is being drawn and frees the model."""

@@ -114,5 +114,9 @@ class LlamaCppModel:
         [group] = self._sampler.sample([prompt], count, sampling, grammar, cancel)
         return [Completion(s.text, len(s.tokens), s.finish) for s in group]
 
+    def forget(self) -> None:
+        """See ``LanguageModel.forget``."""
+        self._sampler.forget()
+
     def close(self) -> None:
         self._sampler.close()

@@ -129,4 +129,11 @@ class LanguageModel(Protocol):
         """Draws ``count`` texts from one history; the prompt is evaluated once."""
         ...
 
+    def forget(self) -> None:
+        """Drops what earlier calls left evaluated, so that the next one depends on none of them.
+
+        A prompt that is evaluated in parts gives other last digits than one in a piece.
+        """
+        ...
+
     def close(self) -> None: ...

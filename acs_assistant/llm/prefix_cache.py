@@ -61,6 +61,12 @@ class PrefixCache:
             while self._size > self._limit:
                 self._drop(next(iter(self._entries)))
 
+    def clear(self) -> None:
+        """Drops everything."""
+        with self._lock:
+            self._entries.clear()
+            self._size = 0
+
     def _drop(self, name: bytes) -> None:
         self._size -= self._entries.pop(name).state.nbytes
 

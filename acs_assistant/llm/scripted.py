@@ -111,5 +111,8 @@ class ScriptedModel:
             raise reply
         return reply if isinstance(reply, str) else reply(request)
 
+    def forget(self) -> None:
+        """Nothing is kept."""
+
     def close(self) -> None:
         self.closed = True

@@ -187,6 +187,9 @@ class ServerModel:
         with self._request("POST", "/unload_lora_adapter", {"lora_name": name}, None) as response:
             response.read()
 
+    def forget(self) -> None:
+        """What a server keeps is its own affair."""
+
     def close(self) -> None:
         """Nothing is held open between calls."""
 

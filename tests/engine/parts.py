@@ -150,6 +150,7 @@ class ScriptedModel:
         self.info = ModelInfo("scripted", Path("scripted.gguf"), "ab" * 32, "llama", 1, "f16", 4096)
         self.calls: list[tuple[list[Mapping[str, Any]], Sampling, str | None]] = []
         self.closed = False
+        self.forgotten = 0
         self._texts = list(texts)
 
     def stream(
@@ -178,6 +179,9 @@ class ScriptedModel:
     ) -> list[Completion]:
         text = "".join(self.stream(messages, tools, sampling, grammar, cancel))
         return [Completion(text, len(text), "stop")] * count
+
+    def forget(self) -> None:
+        self.forgotten += 1
 
     def close(self) -> None:
         self.closed = True

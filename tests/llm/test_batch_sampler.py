@@ -71,6 +71,20 @@ def test_rules_without_a_rest_end_the_text_at_their_marker(sampler: BatchSampler
     assert whole.text.endswith("cb7")
 
 
+def test_what_is_forgotten_leaves_no_trace(tiny_f16: Path) -> None:
+    asked = [(PROMPTS[3] + "abc", 2), (PROMPTS[1], 3)]
+    with BatchSampler(tiny_f16, lanes=1, threads=1) as used:
+        for prompt in PROMPTS:
+            used.sample([prompt + "a b c", prompt], 2, SAMPLING)
+        used.forget()
+        again = [used.sample([prompt], count, SAMPLING) for prompt, count in asked]
+        assert used._lanes[0]._held.size
+        used.forget()
+        assert not used._lanes[0]._held.size
+    with BatchSampler(tiny_f16, lanes=1, threads=1) as fresh:
+        assert again == [fresh.sample([prompt], count, SAMPLING) for prompt, count in asked]
+
+
 def test_ids_and_text_are_the_same_prompt(tiny_f16: Path) -> None:
     greedy = Sampling(temperature=0, max_tokens=8)
     with BatchSampler(tiny_f16, lanes=1) as sampler:
