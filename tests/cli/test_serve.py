@@ -278,3 +278,37 @@ async def test_a_session_clicked_and_typed_and_a_second_tab(served: Served) -> N
         reasons = [t.decision.reason for t in turns() if t.decision is not None]
         assert "less power please" in reasons
         store.close()
+
+
+@pytest.mark.timeout(600)
+async def test_a_reload_in_mid_turn_loses_nothing(served: Served) -> None:
+    async with chromium(served.folder) as context:
+        tab = await opened(context, served.url)
+        await tab.sees("first steps")
+        await tab.page.locator(".xterm-screen").click()
+        await tab.press("f")
+        store = Store(served.folder / "data" / "acs-assistant" / "sessions.db")
+        await tab.click("a Accept")
+        await until(lambda: store.turns(1)[0].decision is not None, "the click")
+        before = store.turns(1)
+        tab.screen = None
+        await tab.page.reload()
+        await tab.sees("sessions: 1")
+        await tab.page.locator(".xterm-screen").click()
+
+        async def go_on() -> None:
+            """The app before the reload may still hold the session for a moment."""
+            end = time.monotonic() + LIMIT
+            while "1 Proposal" not in tab.text and "Reasoning" not in tab.text:
+                assert time.monotonic() < end, tab.text
+                await tab.press("Enter")
+                await asyncio.sleep(1.0)
+
+        await go_on()
+        if "Spc Go on" in tab.text:
+            await tab.press("Space")
+        await until(lambda: store.turns(1)[0].evaluation is not None, "the simulation")
+        after = {turn.id: turn for turn in store.turns(1)}
+        assert all(after[turn.id].proposal == turn.proposal for turn in before)
+        assert all(after[turn.id].decision == turn.decision for turn in before if turn.decision)
+        store.close()
