@@ -68,7 +68,8 @@ def _traded(
     specs: Sequence[Spec], before: Mapping[str, float], after: Mapping[str, float], who: str
 ) -> str:
     """Which specs gain and which lose, by the distance to their targets."""
-    gains, losses = [], []
+    gains: list[str] = []
+    losses: list[str] = []
     for spec in specs:
         old, new = before.get(spec.metric), after.get(spec.metric)
         if old is None or new is None or abs(new - old) <= _LEAST_MOVE * abs(old):
