@@ -14,9 +14,18 @@ async def shoot(pilot: Pilot[None], svg: SnapshotAssertion, name: str) -> None:
     for field in pilot.app.screen.query(Input):
         field.cursor_blink = False
     pilot.app.clear_notifications()
-    await pilot.pause()
-    await pilot.pause()
+    await settled(pilot)
     assert pilot.app.export_screenshot() == svg(name=name)
+
+
+async def settled(pilot: Pilot[None]) -> None:
+    """Waits until the screen stays as it is: a new size moves the layout more than once."""
+    same, before = 0, None
+    while same < 3:
+        await pilot.pause(0.02)
+        now = pilot.app.screen._compositor.render_strips(pilot.app.size)
+        same = same + 1 if now == before else 0
+        before = now
 
 
 async def shoot_sizes(pilot: Pilot[None], svg: SnapshotAssertion, name: str) -> None:

@@ -41,6 +41,7 @@ def svg(snapshot: SnapshotAssertion) -> SnapshotAssertion:
     return snapshot.use_extension(SVGImageExtension)
 
 
+@pytest.mark.timeout(600)
 async def test_over_the_design_screen(tmp_path: Path, clock: Clock, svg: SnapshotAssertion) -> None:
     model = ScriptedModel(reply(0), reply(1), reply(2), WORDS, *(reply(n) for n in range(3, 12)))
     app = make_app(tmp_path, clock, model=model)
@@ -94,6 +95,7 @@ async def test_over_the_design_screen(tmp_path: Path, clock: Clock, svg: Snapsho
         await shoot_sizes(pilot, svg, "compare-plot")
 
 
+@pytest.mark.timeout(600)
 async def test_at_work_and_in_trouble(tmp_path: Path, clock: Clock, svg: SnapshotAssertion) -> None:
     """What is shown while the model writes, while ngspice runs, and when one of them fails."""
     fault = ModelError("the file is damaged.", hint="Choose another model with m.")

@@ -6,13 +6,11 @@ it is what costs time.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
 from pytest_textual_snapshot import SVGImageExtension
 from syrupy.assertion import SnapshotAssertion
-from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Input, LoadingIndicator
 
@@ -33,7 +31,8 @@ from acs_assistant.tui.screens.settings import SettingsScreen
 from acs_assistant.tui.screens.sizes import SizesDialog
 from acs_assistant.tui.screens.specs import SpecsDialog
 from tests.tui.driving import asked, idle, measured, screen, until
-from tests.tui.fakes import Clock, FakeSimulator, make_app
+from tests.tui.fakes import REFERENCE, Clock, FakeSimulator, make_app
+from tests.tui.saved import add_session, evaluated
 from tests.tui.shots import shoot, shoot_sizes
 
 CHECKS = [
@@ -60,16 +59,11 @@ def svg(snapshot: SnapshotAssertion) -> SnapshotAssertion:
     return snapshot.use_extension(SVGImageExtension)
 
 
-def listed(app: App[None]) -> str:
-    """The sessions as they are listed; "open" while there are none."""
-    table = app.screen.query_one(DataTable)
-    return "\n".join(map(str, table.get_row_at(0))) if table.row_count else "open"
-
-
 async def analysed(pilot: Pilot[None], shown: AnalysisScreen) -> None:
     await until(pilot, lambda: len(shown.done) == len(shown.requests), "every simulation")
 
 
+@pytest.mark.timeout(600)
 async def test_around_a_session(tmp_path: Path, clock: Clock, svg: SnapshotAssertion) -> None:
     app = make_app(tmp_path, clock)
     async with app.run_test() as pilot:
@@ -112,6 +106,7 @@ async def test_around_a_session(tmp_path: Path, clock: Clock, svg: SnapshotAsser
             await screen(pilot, SessionsScreen)
 
 
+@pytest.mark.timeout(600)
 async def test_a_session(tmp_path: Path, clock: Clock, svg: SnapshotAssertion) -> None:
     app = make_app(tmp_path, clock, simulator=FakeSimulator(fails=[3]))
     async with app.run_test() as pilot:
@@ -161,14 +156,43 @@ async def test_a_session(tmp_path: Path, clock: Clock, svg: SnapshotAssertion) -
         await idle(pilot)
         await pilot.press("1", "full_stop")
         await shoot_sizes(pilot, svg, "stopped")
-        await pilot.press("q")
+
+
+async def test_the_list_of_sessions(tmp_path: Path, clock: Clock, svg: SnapshotAssertion) -> None:
+    app = make_app(tmp_path, clock)
+    store = app.services.store
+    evaluated(store, add_session(store), REFERENCE)
+    add_session(store, "An idea")
+    async with app.run_test() as pilot:
         await screen(pilot, SessionsScreen)
-        await until(
-            pilot,
-            lambda: not {"open", "closing"} & set(re.findall(r"\w+", listed(app))),
-            "the session",
-        )
+        table = app.screen.query_one(DataTable)
+        await until(pilot, lambda: table.row_count == 2)
         await shoot_sizes(pilot, svg, "sessions")
         await pilot.press("slash", *"zzz")
-        await until(pilot, lambda: app.screen.query_one(DataTable).row_count == 0)
-        await shoot_sizes(pilot, svg, "sessions-none-found")
+        await until(pilot, lambda: table.row_count == 0)
+        await shoot_sizes(pilot, svg, "none-found")
+        await pilot.press("escape")
+        await until(pilot, lambda: table.row_count == 2)
+        await pilot.press("X")
+        await until(pilot, lambda: table.row_count == 0)
+        await shoot_sizes(pilot, svg, "none-archived")
+
+
+async def test_a_session_left_is_not_open_elsewhere(tmp_path: Path, clock: Clock) -> None:
+    app = make_app(tmp_path, clock)
+    async with app.run_test() as pilot:
+        await screen(pilot, SessionsScreen)
+        await pilot.press("f")
+        await asked(pilot)
+        await pilot.press("q")
+        await screen(pilot, SessionsScreen)
+        seen: set[str] = set()
+
+        def closed() -> bool:
+            table = app.screen.query_one(DataTable)
+            row = " ".join(map(str, table.get_row_at(0))) if table.row_count else "closing…"
+            seen.add(row)
+            return "closing…" not in row
+
+        await until(pilot, closed, "the end of the session")
+        assert not any("elsewhere" in row for row in seen) and not app.opened
