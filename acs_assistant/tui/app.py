@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import threading
@@ -50,6 +51,8 @@ class AcsApp(App[None]):
         clock: Monotonic seconds; tests give their own.
         opened: Sessions that this app holds, also while they close behind the screen.
         training: The fine-tuning that runs, or ran last; it outlives its screen.
+        sets_apart: Keep long collections of garbage away from the drawing thread; the process is
+            the app's own then.
         graphics: How this terminal shows pictures; None while that is not known, or it cannot.
         pictures: Those that are on a screen.
     """
@@ -72,6 +75,7 @@ class AcsApp(App[None]):
         self.services = services
         self.clock = clock
         self.opened: set[int] = set()
+        self.sets_apart = False
         self.closing: dict[int, threading.Thread] = {}
         self.training: TrainingRun | None = None
         self.graphics: Graphics | None = None
@@ -189,6 +193,8 @@ class AcsApp(App[None]):
             await self.switch_screen(screen)
         else:
             await self.push_screen(screen)
+        if self.sets_apart:
+            self.call_after_refresh(_set_apart)
 
     # -- actions of every screen --------------------------------------------------------------
 
@@ -245,6 +251,17 @@ class AcsApp(App[None]):
         self._artist.shutdown(wait=False, cancel_futures=True)
 
 
+def _set_apart() -> None:
+    """What lives as long as a session is no longer looked through for garbage.
+
+    A full collection over it takes the drawing thread some 150 ms, about once a turn. What an
+    earlier session left is looked through once more first.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
 def scopes_of(screen: Screen[object]) -> tuple[str, ...]:
     """Scopes of the key table that a screen answers to."""
     return tuple(getattr(screen, "KEY_SCOPES", ()))
@@ -274,6 +291,7 @@ def run(services: Services) -> None:
         sys.setswitchinterval(0.001)
         driver = picture_driver(services.settings.interface.images, os.environ)
         app = AcsApp(services, driver_class=driver)
+        app.sets_apart = True
         app.run()
         for leaving in app.closing.values():
             leaving.join(LEAVE_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -120,3 +121,20 @@ def test_styles_name_theme_variables_only() -> None:
                 sheet.name,
                 value,
             )
+
+
+async def test_what_lives_as_long_as_a_session_is_not_looked_through_for_garbage(
+    tmp_path: Path, clock: Clock
+) -> None:
+    app = make_app(tmp_path, clock)
+    app.sets_apart = True
+    gc.unfreeze()
+    try:
+        async with app.run_test() as pilot:
+            await screen(pilot, SessionsScreen)
+            assert not gc.get_freeze_count()
+            await pilot.press("f")
+            await asked(pilot)
+            assert gc.get_freeze_count() > 10_000
+    finally:
+        gc.unfreeze()
