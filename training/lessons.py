@@ -7,7 +7,6 @@ A rejected proposal is held against the sizing that was taken in its stead.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,6 +28,7 @@ from acs_assistant.engine.teaching import ancestors, is_refused, is_right
 from acs_assistant.errors import SimulatorError
 from acs_assistant.prompting.history import SHOWN, select
 from acs_assistant.prompting.render import assistant_text, messages
+from acs_assistant.prompting.wording import demand
 from acs_assistant.scoring import score
 from acs_assistant.sim.port import SimulationRequest, Simulator
 from acs_assistant.storage.records import SessionRecord
@@ -39,7 +39,6 @@ from acs_assistant.training.tasks import on_grid
 from acs_assistant.training.tokenizer import IM_END
 
 _STEP = 0.03
-_LONGEST_DEMAND = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +143,7 @@ class _Writer:
         task, specs = right.task, right.task.specs
         assert right.turn.evaluation is not None
         expected = right.turn.evaluation.nominal.metrics
-        asked = _demand(history[-1]) if history else ""
+        asked = demand(history[-1]) if history else ""
         scored = [t for t in history if t.evaluation is not None and t.evaluation.status == "ok"]
         best = max(scored, key=lambda turn: _value(specs, turn), default=None)
         if best is None and not asked:
@@ -191,13 +190,6 @@ class _Writer:
             change = (values[1:] - values[0]) / np.abs(values[0]) / steps[:, None]
         self._known[key] = np.nan_to_num(change, posinf=0.0, neginf=0.0).T
         return self._known[key]
-
-
-def _demand(turn: Turn) -> str:
-    """The reason of a rejection as a clause that the grammar of reasoning allows."""
-    if turn.decision is None or turn.decision.kind != "rejected":
-        return ""
-    return re.sub(r"[\s<>]+", " ", turn.decision.reason).strip(" .")[:_LONGEST_DEMAND]
 
 
 @dataclass(frozen=True, slots=True)
