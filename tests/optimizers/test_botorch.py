@@ -23,7 +23,7 @@ def test_paths_are_draws_from_the_posterior() -> None:
     mean, deviation = posterior.mean.T, posterior.variance.sqrt().T
     assert ((draws.mean(dim=0) - mean).abs() < 5 * deviation / math.sqrt(80)).all()
     ratio = draws.std(dim=0) / deviation
-    assert 0.8 < ratio.mean() < 1.2
+    assert 0.75 < ratio.median() < 1.25
     at_data = botorch._draw(model, x)
     spread = y.std(dim=0, keepdim=True).T
     assert ((at_data - y.T).abs() < 0.1 * spread).all()

@@ -21,8 +21,10 @@ async def shoot(pilot: Pilot[None], svg: SnapshotAssertion, name: str) -> None:
 async def settled(pilot: Pilot[None]) -> None:
     """Waits until the screen stays as it is: a new size moves the layout more than once."""
     same, before = 0, None
-    while same < 3:
-        await pilot.pause(0.02)
+    while same < 4:
+        if same < 2:  # what depends on how the size was reached is laid out anew
+            pilot.app.screen.refresh(layout=True)
+        await pilot.pause(0.03)
         now = pilot.app.screen._compositor.render_strips(pilot.app.size)
         same = same + 1 if now == before else 0
         before = now
