@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from acs_assistant.prompting.render import SPECS
+from acs_assistant.prompting.wording import DECIDED
 from acs_assistant.training.tokenizer import IM_END, IM_START
 
-THINK, EXPECT = "<think>\n", " Expect "
+THINK, EXPECT = "<think>\n", f"{DECIDED} "
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,8 +247,8 @@ class ModelProposer:
                 sampling = replace(sampling, temperature=self._policy.rehearsing)
                 drawn = self._drafts(said, sampling, self._policy.candidates, cancel)
             for proposal in drawn:
-                if worth(proposal) > most:
-                    best, most = proposal, worth(proposal)
+                if (value := worth(proposal)) > most:
+                    best, most = proposal, value
         if best is first:
             return first
         sampling = self._policy.sampling(seed, 0, first=True)

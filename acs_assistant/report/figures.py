@@ -201,9 +201,7 @@ def step(record: SessionRecord, look: Look = PAPER) -> Figure:
     Raises:
         InputError: The record holds no transient.
     """
-    waveform = next((w for w in record.waveforms if w.analysis == "tran" and w.x), None)
-    if waveform is None:
-        raise InputError(f"session {record.id} holds no transient to draw.")
+    waveform = _waveform(record, "tran", "transient", least=1)
     with style(look):
         figure, axes = _blank(5.4, 3.0)
         time = np.array(waveform.x) * 1e6
@@ -222,9 +220,7 @@ def transfer(record: SessionRecord, look: Look = PAPER) -> Figure:
     Raises:
         InputError: The record holds no dc sweep.
     """
-    waveform = next((w for w in record.waveforms if w.analysis == "dc" and len(w.x) > 1), None)
-    if waveform is None:
-        raise InputError(f"session {record.id} holds no dc sweep to draw.")
+    waveform = _waveform(record, "dc", "dc sweep")
     with style(look):
         figure, axes = _blank(5.4, 3.0)
         for name, (line, colour) in zip(_voltages(waveform), _lines(look), strict=False):
@@ -242,9 +238,7 @@ def noise(record: SessionRecord, look: Look = PAPER) -> Figure:
     Raises:
         InputError: The record holds no noise analysis.
     """
-    waveform = next((w for w in record.waveforms if w.analysis == "noise" and len(w.x) > 1), None)
-    if waveform is None:
-        raise InputError(f"session {record.id} holds no noise analysis to draw.")
+    waveform = _waveform(record, "noise", "noise analysis")
     with style(look):
         figure, axes = _blank(5.4, 3.0)
         frequency = np.array(waveform.x, dtype=float)
@@ -454,6 +448,18 @@ def _mark_crossover(upper: Any, lower: Any, response: Response, look: Look) -> N
     lower.annotate("", (gbw, margin - 180), (gbw, -180), arrowprops=arrow)
     lower.annotate(f"PM {margin:.1f}°", (gbw, -180 + margin / 2), (-6, 0), ha="right", va="center",
                    textcoords="offset points", color=look.ink)  # fmt: skip
+
+
+def _waveform(record: SessionRecord, analysis: str, what: str, least: int = 2) -> Waveform:
+    """The best turn's first vectors of an analysis, with ``least`` points.
+
+    Raises:
+        InputError: There are none; ``what`` names them.
+    """
+    for waveform in record.waveforms:
+        if waveform.analysis == analysis and len(waveform.x) >= least:
+            return waveform
+    raise InputError(f"session {record.id} holds no {what} to draw.")
 
 
 def _voltages(waveform: Waveform) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from acs_assistant.engine.check import check_circuit
+from acs_assistant.engine.check import CircuitCheck, check_circuit
 from acs_assistant.engine.importing import Imported, import_circuit
 from acs_assistant.errors import CircuitError, InputError
 from acs_assistant.library import load_circuit
@@ -90,13 +90,18 @@ def take(files: Path, **options: object) -> Imported:
     )
 
 
-def test_an_amplifier_with_variables_elsewhere_is_imported_and_sound(files: Path) -> None:
+def taken_and_checked(files: Path) -> tuple[Imported, CircuitCheck]:
+    """Imported with its first sizing simulated, and what `circuits check` says of the folder."""
     simulator = make_simulator(workers=1)
     try:
         made = take(files, simulator=simulator)
-        checked = check_circuit(load_circuit(str(files / "out")), simulator)
+        return made, check_circuit(load_circuit(str(files / "out")), simulator)
     finally:
         simulator.close()
+
+
+def test_an_amplifier_with_variables_elsewhere_is_imported_and_sound(files: Path) -> None:
+    made, checked = taken_and_checked(files)
     circuit = made.circuit
     assert made.evaluation is not None and made.evaluation.status == "ok", made.evaluation
     assert checked.problems == ()
@@ -326,12 +331,7 @@ quit
 """
     text = re.sub(r"op\nac dec 10 10 1G\n.*?(?=\.endc)", commands, BENCH, flags=re.DOTALL)
     write(files, benches__TB_ac_dot_cir=text)
-    simulator = make_simulator(workers=1)
-    try:
-        made = take(files, simulator=simulator)
-        checked = check_circuit(load_circuit(str(files / "out")), simulator)
-    finally:
-        simulator.close()
+    made, checked = taken_and_checked(files)
     measured = made.circuit.reference_metrics
     assert checked.problems == ()
     assert measured["p_supply"] == pytest.approx(1.8 * measured["i_total"], rel=1e-4) != 0
@@ -570,12 +570,7 @@ def test_figures_that_the_first_sizing_does_not_reach_are_kept(files: Path) -> N
     bench = BENCH.replace("gbw when vdb(out)=0", "gbw when vdb(out)=90")
     bench = bench.replace(".control", ".meas ac gain_x find vdb(nowhere) at=10\n.control")
     write(files, benches__TB_ac_dot_cir=bench)
-    simulator = make_simulator(workers=1)
-    try:
-        made = take(files, simulator=simulator)
-        checked = check_circuit(load_circuit(str(files / "out")), simulator)
-    finally:
-        simulator.close()
+    made, checked = taken_and_checked(files)
     assert checked.problems == ()
     names = {metric.name for metric in made.circuit.metrics}
     assert "gbw" in names and "gbw" not in made.circuit.reference_metrics

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from textual import work
@@ -11,8 +12,7 @@ from textual.content import Content
 from textual.widgets import Select, Static
 
 from acs_assistant.domain import Turn, Waveform
-from acs_assistant.tui.keys import bindings
-from acs_assistant.tui.screens.page import Bindings, Page
+from acs_assistant.tui.screens.pair import PairScreen
 from acs_assistant.tui.state import SessionState, sizing_of, value_of, verdict
 from acs_assistant.tui.text import change_percent, change_text, quantity
 from acs_assistant.tui.widgets.columns import Cell, Column, columns
@@ -20,18 +20,16 @@ from acs_assistant.tui.widgets.key_bar import KeyBar
 from acs_assistant.tui.widgets.plot import Chart, Plot
 from acs_assistant.tui.widgets.plots import responses_chart, vectors_chart
 
-_PLOTS = {"bode": "Bode", "tran": "Transient", "noise": "Noise", "dc": "Dc transfer"}
 
+class CompareScreen(PairScreen):
+    """Best and newest first; any two can be chosen. The plots lie over each other."""
 
-class CompareScreen(Page):
-    """Best and newest first; any two can be chosen. The plots lie over each other.
-
-    A small screen shows the table or a plot; a key turns from one to the next.
-    """
-
-    CSS_PATH = "compare.tcss"
-    KEY_SCOPES: ClassVar[tuple[str, ...]] = ("compare", "page")
-    BINDINGS: ClassVar[Bindings] = bindings("compare", "page")
+    PLOTS: ClassVar[Mapping[str, str]] = {
+        "bode": "Bode",
+        "tran": "Transient",
+        "noise": "Noise",
+        "dc": "Dc transfer",
+    }
 
     def __init__(self, state: SessionState) -> None:
         super().__init__()
@@ -42,7 +40,6 @@ class CompareScreen(Page):
         if self.one.id == self.two.id:
             self.two = next(turn for turn in reversed(self.turns) if turn.id != self.one.id)
         self._waveforms: dict[int, tuple[Waveform, ...]] = {}
-        self._plot = ""
 
     def compose(self) -> ComposeResult:
         options = [(_label(turn), turn.id) for turn in self.turns]
@@ -69,22 +66,6 @@ class CompareScreen(Page):
                 self._waveforms[turn.id] = await self.acs.offload(store.waveforms, turn.id)
         self._draw()
 
-    def action_plot(self, step: int) -> None:
-        """The next plot; on a small screen the table stands among them."""
-        kinds = [*([] if self._roomy else [""]), *_PLOTS]
-        shown = self._shown
-        self._plot = kinds[(kinds.index(shown) + step) % len(kinds)]
-        self._draw()
-
-    @property
-    def _roomy(self) -> bool:
-        return self.size.height >= 40
-
-    @property
-    def _shown(self) -> str:
-        """The plot that is shown; empty for the table alone."""
-        return self._plot or ("bode" if self._roomy else "")
-
     def on_select_changed(self, event: Select.Changed) -> None:
         turn = self.state.turns[int(str(event.value))]
         if event.select.id == "one":
@@ -94,16 +75,12 @@ class CompareScreen(Page):
         self._draw()
         self._fetch()
 
-    def on_resize(self) -> None:
-        self.query_one(Plot).forget()
-        self.call_after_refresh(self._draw)
-
     def _draw(self) -> None:
-        shown, plot = self._shown, self.query_one(Plot)
-        self.query_one(VerticalScroll).display = self._roomy or not shown
-        plot.display = bool(shown)
+        shown, plot = self._placed()
         if shown:
-            plot.border_title = f"{_PLOTS[shown]} · turn {self.one.index} and turn {self.two.index}"
+            plot.border_title = (
+                f"{self.PLOTS[shown]} · turn {self.one.index} and turn {self.two.index}"
+            )
             empty = "Neither turn has these vectors: they come with a simulation that succeeds."
             plot.show(self._chart(shown), empty)
         circuit = self.state.task.circuit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -17,16 +17,13 @@ from acs_assistant.engine.evaluate import rescored
 from acs_assistant.errors import AcsError
 from acs_assistant.storage.records import SessionRecord, SessionSummary
 from acs_assistant.storage.store import Store
-from acs_assistant.tui.keys import bindings
-from acs_assistant.tui.screens.page import Bindings, Page
+from acs_assistant.tui.screens.pair import PairScreen
 from acs_assistant.tui.state import SessionState, sizing_of, value_of
 from acs_assistant.tui.text import MISSING, change_percent, change_text, first_line, plain, quantity
 from acs_assistant.tui.widgets.columns import Cell, Column, columns
 from acs_assistant.tui.widgets.key_bar import KeyBar
 from acs_assistant.tui.widgets.plot import Chart, Plot
 from acs_assistant.tui.widgets.plots import responses_chart, scores_chart, vectors_chart
-
-_PLOTS = {"score": "Best score", "bode": "Bode of the best", "tran": "Transient of the best"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +70,14 @@ def read_run(store: Store, session: int) -> Run:
     return replace(run, waves=store.waveforms(best.id)) if best is not None else run
 
 
-class RunsScreen(Page):
-    """Any two sessions can be chosen. A small screen shows the table or a plot."""
+class RunsScreen(PairScreen):
+    """Any two sessions can be chosen."""
 
-    CSS_PATH = "compare.tcss"
-    KEY_SCOPES: ClassVar[tuple[str, ...]] = ("compare", "page")
-    BINDINGS: ClassVar[Bindings] = bindings("compare", "page")
+    PLOTS: ClassVar[Mapping[str, str]] = {
+        "score": "Best score",
+        "bode": "Bode of the best",
+        "tran": "Transient of the best",
+    }
 
     def __init__(self, summaries: Sequence[SessionSummary], first: SessionSummary) -> None:
         """``summaries`` are two at least."""
@@ -88,7 +87,6 @@ class RunsScreen(Page):
         alike = [summary for summary in others if summary.circuit == first.circuit]
         self._chosen = {"one": first.id, "two": (alike or others)[0].id}
         self._runs: dict[int, Run] = {}
-        self._plot = ""
 
     def compose(self) -> ComposeResult:
         yield Static("Compare two runs", classes="page-title", markup=False)
@@ -121,35 +119,14 @@ class RunsScreen(Page):
         self._chosen[str(event.select.id)] = int(str(event.value))
         self._fetch()
 
-    def action_plot(self, step: int) -> None:
-        """The next plot; on a small screen the table stands among them."""
-        kinds = [*([] if self._roomy else [""]), *_PLOTS]
-        self._plot = kinds[(kinds.index(self._shown) + step) % len(kinds)]
-        self._draw()
-
-    @property
-    def _roomy(self) -> bool:
-        return self.size.height >= 40
-
-    @property
-    def _shown(self) -> str:
-        """The plot that is shown; empty for the table alone."""
-        return self._plot or ("score" if self._roomy else "")
-
-    def on_resize(self) -> None:
-        self.query_one(Plot).forget()
-        self.call_after_refresh(self._draw)
-
     def _draw(self) -> None:
         found = [self._runs.get(session) for session in self._chosen.values()]
         runs = [run for run in found if run is not None]
         if len(runs) < 2 or not self.is_mounted:
             return
-        shown, plot = self._shown, self.query_one(Plot)
-        self.query_one(VerticalScroll).display = self._roomy or not shown
-        plot.display = bool(shown)
+        shown, plot = self._placed()
         if shown:
-            plot.border_title = f"{_PLOTS[shown]} · {runs[0].name} and {runs[1].name}"
+            plot.border_title = f"{self.PLOTS[shown]} · {runs[0].name} and {runs[1].name}"
             plot.show(_chart(shown, runs), "Neither run has simulated anything to draw here.")
         width = max(self.size.width - 4, 40)
         table = comparison(runs[0], runs[1], width)
