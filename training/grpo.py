@@ -48,7 +48,9 @@ class TrajectoryLevel:
         for turn in range(config.turns):
             seed = (config.seed * 10000 + step) * config.turns + turn
             sampling = sampling_of(config, seed)
-            played = play_turn(repeated, histories, sampler, simulator, sampling, 1, self._render)
+            played = play_turn(
+                repeated, histories, sampler, simulator, sampling, 1, self._render, drafts=True
+            )
             for row, attempts in enumerate(played):
                 for attempt in attempts:
                     rewards[row, turn] = attempt.reward
@@ -60,12 +62,7 @@ class TrajectoryLevel:
         for row, attempt in drawn:
             responses[attempt.prompt].append((attempt.sample, float(worth[row])))
         groups = [
-            Group(
-                prompt,
-                tuple(sample.tokens for sample, _ in pairs),
-                np.array([w for _, w in pairs]),
-                tuple(sample.log_probabilities for sample, _ in pairs),
-            )
+            Group.of(prompt, [sample for sample, _ in pairs], np.array([w for _, w in pairs]))
             for prompt, pairs in responses.items()
         ]
         return collected(groups, [attempt for _, attempt in drawn])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
+from typing import Self
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from acs_assistant.llm.port import Sample
 from acs_assistant.training import distributed
 from acs_assistant.training.chat import Example
 from acs_assistant.training.config import RlConfig
@@ -27,12 +30,33 @@ class Group:
         responses: Tokens of each response, the end token included.
         advantages: (len(responses),) what each was worth against the others.
         drawn: Log-probability of each token as whatever drew it reports; empty when it does not.
+        chosen: Whether the policy chose each token itself. What the rules put in its place is not
+            its doing and is not learned from. Empty when it chose all.
     """
 
     prompt: tuple[int, ...]
     responses: tuple[tuple[int, ...], ...]
     advantages: NDArray[np.float64]
     drawn: tuple[tuple[float, ...], ...] = ()
+    chosen: tuple[tuple[bool, ...], ...] = ()
+
+    @classmethod
+    def of(
+        cls, prompt: tuple[int, ...], samples: Sequence[Sample], advantages: NDArray[np.float64]
+    ) -> Self:
+        """The group of ``samples``, with what is known of how their tokens were drawn."""
+        return cls(
+            prompt,
+            tuple(sample.tokens for sample in samples),
+            advantages,
+            tuple(sample.log_probabilities for sample in samples),
+            tuple(sample.chosen for sample in samples),
+        )
+
+    def learned(self, index: int) -> list[bool]:
+        """Of each token of a response, whether it is learned from."""
+        chosen = self.chosen[index] if self.chosen else ()
+        return list(chosen) if any(chosen) else [True] * len(self.responses[index])
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +86,22 @@ def pack_group(group: Group) -> Packed:
 
     The history's last token opens every response, because it is what predicts the first one.
     """
+    kept = [group.learned(index) for index in range(len(group.responses))]
     batch = pack(
         [
             Example(
                 group.prompt[:-1],
                 np.array([group.prompt[-1], *response], dtype=np.int32),
-                np.array([False] + [True] * len(response)),
+                np.array([False, *learned]),
             )
-            for response in group.responses
+            for response, learned in zip(group.responses, kept, strict=True)
         ]
     )
     rows = torch.arange(len(group.responses))[:, None].expand_as(batch.targets)
     sequence = rows[batch.targets >= 0]
     advantages = torch.tensor(group.advantages, dtype=torch.float32)
-    drawn = [value for response in group.drawn for value in response]
+    known = zip(group.drawn, kept, strict=True) if group.drawn else ()
+    drawn = [value for row, learned in known for value in compress(row, learned)]
     return Packed(
         batch,
         sequence,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from acs_assistant.domain import Decision, Evaluation, Measurement, Proposal, Task, Turn
-from acs_assistant.engine.rules import rules
+from acs_assistant.engine.rules import draft, rules, settled
 from acs_assistant.llm.port import Rules, Sample, Sampling
 from acs_assistant.prompting.history import SHOWN, select
 from acs_assistant.prompting.parse import Reply, parse
@@ -92,8 +92,14 @@ def play_turn(
     sampling: Sampling,
     count: int,
     render: Render = own_prompt,
+    *,
+    drafts: bool = False,
 ) -> list[list[Attempt]]:
     """Draws ``count`` responses for each task from its history and simulates every one.
+
+    Args:
+        drafts: Draw only as far as a text decides its sizes, where the rules know that place: what
+            it then expects of them, and the call that repeats them, cannot change their worth.
 
     Returns:
         For each task its attempts; none where the history has outgrown the model's context.
@@ -107,11 +113,12 @@ def play_turn(
         for task, turns in zip(tasks, shown, strict=True)
     ]
     rows = [row for row, prompt in enumerate(prompts) if prompt]
-    grammars = [rules(tasks[row], shown[row], sampler.wording) for row in rows]
+    held = [rules(tasks[row], shown[row], sampler.wording) for row in rows]
+    grammars = [draft(one) if drafts and one.worded else one for one in held]
     groups = sampler.sample([prompts[row] for row in rows], count, sampling, grammars)
     drawn = [
-        (row, sample, parse(sample.text, tasks[row].circuit))
-        for row, group in zip(rows, groups, strict=True)
+        (row, sample, _read(sample, tasks[row], shown[row], rule))
+        for row, group, rule in zip(rows, groups, grammars, strict=True)
         for sample in group
     ]
     measured = _simulate([(tasks[row], reply) for row, _, reply in drawn], simulator)
@@ -130,6 +137,13 @@ def _prompt(text: str, later: bool, sampler: GroupSampler, sampling: Sampling) -
         return ()
     sampler.limit(tokens, sampling)
     return tokens
+
+
+def _read(sample: Sample, task: Task, shown: Sequence[Turn], held: Rules) -> Reply:
+    if held.rest is not None:
+        return parse(sample.text, task.circuit)
+    sizing = settled(sample.text, task, shown)
+    return Reply(sample.text, "", sizing or None, error="" if sizing else "No sizes were decided.")
 
 
 def _simulate(

@@ -114,6 +114,7 @@ class TurnLevel:
             sampling_of(config, config.seed * 10000 + step),
             config.group,
             self._render,
+            drafts=True,
         )
         groups = [turn_group(attempts, config.normalise) for attempts in played if attempts]
         drawn = collected(groups, [attempt for attempts in played for attempt in attempts])
@@ -164,9 +165,8 @@ def sampling_of(config: RlConfig, seed: int) -> Sampling:
 def turn_group(attempts: Sequence[Attempt], normalise: bool) -> Group:
     """Attempts from one history, each worth its reward against the others."""
     rewards = np.array([[attempt.reward for attempt in attempts]])
-    responses = tuple(attempt.sample.tokens for attempt in attempts)
-    drawn = tuple(attempt.sample.log_probabilities for attempt in attempts)
-    return Group(attempts[0].prompt, responses, group_advantages(rewards, normalise)[0], drawn)
+    samples = [attempt.sample for attempt in attempts]
+    return Group.of(attempts[0].prompt, samples, group_advantages(rewards, normalise)[0])
 
 
 def collected(groups: list[Group], attempts: Sequence[Attempt]) -> Collected:

@@ -49,6 +49,7 @@ class _Strand:
     sampler: Sampler
     rules: Rules | None = None
     tokens: list[int] = field(default_factory=list)
+    chosen: list[bool] = field(default_factory=list)
     finish: str = ""
 
     def turn(self, weights: Weights) -> None:
@@ -69,6 +70,7 @@ class _Strand:
         token = self.sampler.pick(context, row)
         if token is not None:
             self.tokens.append(token)
+            self.chosen.append(not self.sampler.forced)
         if token is None or token in ends:
             self.finish = "stop"
             return None
@@ -151,7 +153,10 @@ class _Lane:
         self._held = np.array([*prompt, *strands[0].tokens][: context.evaluated(0)], np.int32)
         if cache is not None:
             cache.put(self._held, context.save(0))
-        return [Sample(tuple(s.tokens), self._weights.text(s.tokens), s.finish) for s in strands]
+        return [
+            Sample(tuple(s.tokens), self._weights.text(s.tokens), s.finish, chosen=tuple(s.chosen))
+            for s in strands
+        ]
 
     def _evaluate(self, context: Context, prompt: Sequence[int], cache: PrefixCache | None) -> int:
         """Evaluates what of ``prompt`` is new and returns the row of its last token's logits."""

@@ -21,6 +21,7 @@ PREFILL: Final = 512
 
 _CANDIDATE: Final = np.dtype([("id", "<i4"), ("logit", "<f4"), ("p", "<f4")])
 _ABORTED: Final = 2
+_NO_CHOICE: Final = 0.95
 
 
 class Context:
@@ -188,6 +189,10 @@ class Sampler:
     that one is held against the grammar; the whole vocabulary is masked, and the draw repeated,
     only when it was refused (the scheme of llama.cpp's ``common_sampler``). For plain temperature
     sampling this gives the same distribution as masking first.
+
+    Attributes:
+        forced: Whether the last token was the grammar's: it refused what was drawn first, and of
+            what it admits the model would all but surely draw this one.
     """
 
     def __init__(
@@ -196,6 +201,7 @@ class Sampler:
         self._weights = weights
         self._chain: Any = _chain(sampling, seed)
         self._grammar: Any = lib.llama_sampler_clone(grammar.handle) if grammar else None
+        self.forced = False
         self._single: Any = lib.llama_token_data()
         self._single_array = lib.llama_token_data_array(
             data=ctypes.pointer(self._single), size=1, selected=-1, sorted=False
@@ -210,6 +216,7 @@ class Sampler:
     def pick(self, context: Context, row: int) -> int | None:
         """The next token; None when the grammar admits no further one."""
         token = int(lib.llama_sampler_sample(self._chain, context.handle, row))
+        self.forced = False
         if self._grammar is None:
             return token
         if not self._admits(token):
@@ -245,7 +252,9 @@ class Sampler:
             return None
         array = _candidates(admitted)
         lib.llama_sampler_apply(self._chain, ctypes.byref(array))
-        return int(array.data[array.selected].id)
+        drawn = array.data[array.selected]
+        self.forced = len(admitted) == 1 or drawn.p > _NO_CHOICE
+        return int(drawn.id)
 
     def close(self) -> None:
         if self._chain:

@@ -83,12 +83,15 @@ class Sample:
         text: Their text without the end token.
         finish: "stop" or "length".
         log_probabilities: Of each token, where what drew it says so; else empty.
+        chosen: Of each token, whether the model had a choice, or the rules wrote it; empty when
+            it always had.
     """
 
     tokens: tuple[int, ...]
     text: str
     finish: str
     log_probabilities: tuple[float, ...] = ()
+    chosen: tuple[bool, ...] = ()
 
 
 class LanguageModel(Protocol):

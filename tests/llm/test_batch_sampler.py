@@ -154,6 +154,17 @@ def test_masking_after_the_draw_keeps_the_distribution(tiny_f16: Path) -> None:
         assert abs(counts[letter] / draws - share) < 4 * error
 
 
+def test_what_the_grammar_wrote_is_not_the_models_choice(sampler: BatchSampler) -> None:
+    rule = 'root ::= "|" [a-c] "|"'
+    [group] = sampler.sample(PROMPTS[:1], 8, SAMPLING, rule)
+    for sample in group:
+        pieces = [sampler.weights.piece(token).decode() for token in sample.tokens]
+        assert next(pieces[i] for i, chosen in enumerate(sample.chosen) if chosen) in "abc"
+        assert not sample.chosen[0]
+    [free] = sampler.sample(PROMPTS[:1], 2, SAMPLING)
+    assert all(all(sample.chosen) and len(sample.chosen) == len(sample.tokens) for sample in free)
+
+
 def test_a_group_wider_than_a_context(sampler: BatchSampler) -> None:
     [group] = sampler.sample(PROMPTS[:1], 150, Sampling(max_tokens=2, seed=1))
     assert len(group) == 150

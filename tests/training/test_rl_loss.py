@@ -140,6 +140,29 @@ def test_an_update_takes_the_step_of_that_loss(model: LlamaForCausalLM) -> None:
     assert torch.allclose(step, gradient, atol=1e-5)
 
 
+def test_what_the_rules_wrote_is_not_learned_from(model: LlamaForCausalLM) -> None:
+    """The packed loss equals the formula with those tokens masked; so does its gradient."""
+    chosen = ((True, False, True, True), (False, True), (True, True, False, False, True, True))
+    padded = Padded(model)
+    for row, flags in enumerate(chosen):
+        padded.mask[row, : len(flags)] *= torch.tensor(flags)
+    group = Group(PROMPT, RESPONSES, group_advantages(REWARDS)[0], chosen=chosen)
+    packed = pack_group(group)
+    ours = policy_loss(
+        log_probabilities(model, packed, 1.0, torch.float32),
+        padded.old[padded.mask > 0],
+        packed.advantage,
+        packed.sequence,
+        clip_low=LOW,
+        clip_high=HIGH,
+    )
+    expected = by_formula(padded, 0.0)
+    assert ours.item() == pytest.approx(expected.item(), abs=1e-5)
+    weights = list(model.parameters())
+    mine, wanted = (torch.autograd.grad(loss, weights) for loss in (ours, expected))
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(mine, wanted, strict=True))
+
+
 def test_later_epochs_keep_near_the_policy_that_drew_and_near_the_reference(
     model: LlamaForCausalLM,
 ) -> None:

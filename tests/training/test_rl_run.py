@@ -21,13 +21,15 @@ from acs_assistant.domain import Proposal, Task, Turn
 from acs_assistant.errors import ConfigError, ModelError, StorageError
 from acs_assistant.llm.batch import Sample
 from acs_assistant.llm.port import Sampling
-from acs_assistant.prompting.render import assistant_text
+from acs_assistant.prompting.render import PROMPT_VERSION, assistant_text
+from acs_assistant.prompting.wording import DECIDED
 from acs_assistant.training import rl, tl_grpo
 from acs_assistant.training.advantages import group_advantages
 from acs_assistant.training.config import RlConfig
 from acs_assistant.training.evaluate import evaluate, evaluate_in_use
 from acs_assistant.training.grpo import TrajectoryLevel
 from acs_assistant.training.rl import train_rl
+from acs_assistant.training.rollout import play_turn
 from acs_assistant.training.sft import Progress, load_checkpoint, save_checkpoint
 from acs_assistant.training.tl_grpo import TurnLevel
 from tests.training.toy import BEST, CIRCUIT, TASK, Formula, OneTask
@@ -137,6 +139,37 @@ class Scripted:
 
 def answer(width: float) -> str:
     return assistant_text(CIRCUIT, "Size it.", {"w_in": width})
+
+
+class Drafting(Scripted):
+    """One that was taught our sentences."""
+
+    wording = PROMPT_VERSION
+
+    def sample(
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        count: int,
+        sampling: Sampling,
+        grammars: object = None,
+    ) -> list[list[Sample]]:
+        assert isinstance(grammars, Sequence)
+        self.rules = list(grammars)
+        return super().sample(prompts, count, sampling, grammars)
+
+
+def test_learning_draws_a_text_as_far_as_it_decides_its_sizes(toy_base: Path) -> None:
+    decision = f"<think>\nNothing is measured yet. Take w_in 20.0u.{DECIDED}"
+    sampler, simulator = Drafting([decision]), Formula()
+    sampling = Sampling(temperature=1.0, max_tokens=40, seed=1)
+    [[attempt]] = play_turn([TASK], [()], sampler, simulator, sampling, 1, drafts=True)
+    assert sampler.rules[0].rest is None and sampler.rules[0].marker == DECIDED
+    assert attempt.met and attempt.turn.proposal.sizing == {"w_in": BEST}
+    play_turn([TASK], [()], sampler, simulator, sampling, 1)
+    assert sampler.rules[0].rest is not None
+    undecided = Drafting(["<think>\nNothing is measured yet."])
+    [[attempt]] = play_turn([TASK], [()], undecided, simulator, sampling, 1, drafts=True)
+    assert not attempt.valid and attempt.turn.proposal.error
 
 
 MISS, HIT, JUNK = answer(35e-6), answer(BEST), "<think>\nI never call"
