@@ -159,11 +159,12 @@ def _subcircuits(text: str) -> Iterator[tuple[str, int, list[str]]]:
     for number, line in enumerate(lines, 1):
         if not line.strip().lower().startswith(".subckt"):
             continue
-        card = line.split(";")[0]
-        for follower in lines[number:]:
-            if not follower.lstrip().startswith("+"):
-                break
-            card += " " + follower.lstrip()[1:].split(";")[0]
+        pieces = [line.split(";")[0]]
+        following = number
+        while following < len(lines) and lines[following].lstrip().startswith("+"):
+            pieces.append(lines[following].lstrip()[1:].split(";")[0])
+            following += 1
+        card = " ".join(pieces)
         words = card.split()
         yield (
             words[1].lower() if len(words) > 1 else "",

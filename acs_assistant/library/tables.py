@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from acs_assistant import textfile
 from acs_assistant.domain import Corner
 from acs_assistant.errors import CircuitError, UnitError, nearest
 from acs_assistant.units import parse_quantity
@@ -122,7 +123,13 @@ class ReferenceFile(_Table):
 def read_text(path: Path) -> str:
     """The text of a file of a circuit folder; raises CircuitError when it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
+        if not path.resolve().is_relative_to(path.parent.resolve()):
+            raise CircuitError(
+                "is a link that leads out of the circuit's folder.",
+                file=path,
+                hint="Put a copy of the file there.",
+            )
+        return textfile.read_text(path)
     except FileNotFoundError:
         raise CircuitError("is missing.", file=path, hint=_PURPOSE.get(path.name, "")) from None
     except UnicodeDecodeError as error:

@@ -14,8 +14,10 @@ from acs_assistant.sim.expressions import ExpressionError, compile_expression, n
 from acs_assistant.sim.flatten import CellLibrary, DeckError, Draws, FlatDevice, Flattener
 from acs_assistant.sim.formulas import read_formula
 from acs_assistant.sim.measures import check, find_measure
+from acs_assistant.sim.pdk import PACKAGES
 from acs_assistant.sim.safety import check_lines, check_text, inside
 from acs_assistant.sim.spice import Line, Netlist, logical_lines, parse, split_words
+from acs_assistant.textfile import read_text
 from acs_assistant.units import parse_quantity
 
 _ANALYSES = ("op", "dc", "ac", "tran", "noise", "tf", "pz")
@@ -82,8 +84,8 @@ def _collect(
         if card is None:
             continue
         name, section = card
-        if section and not _own_file(circuit, name):
-            libraries.append(PurePosixPath(name.replace("\\", "/")).name)
+        if section and _is_device_library(circuit, name):
+            libraries.append(_base(name))
             continue
         if name in includes:
             continue
@@ -94,7 +96,7 @@ def _collect(
         else:
             path = inside(circuit.path, name, line)
             try:
-                includes[name] = path.read_text(errors="replace")
+                includes[name] = read_text(path, errors="replace")
             except OSError as error:
                 raise line.error(
                     f"cannot read '{name}': {error.strerror}.",
@@ -105,10 +107,17 @@ def _collect(
         )
 
 
-def _own_file(circuit: Circuit, name: str) -> bool:
-    """The circuit brings this library itself; any other is taken from the PDK."""
+def _is_device_library(circuit: Circuit, name: str) -> bool:
+    """It is called as the library of the circuit's PDK, and the circuit does not bring its own."""
+    package = PACKAGES.get(circuit.pdk)
+    known = {_base(place) for place in (package.library, *package.places)} if package else set()
     path = (circuit.path / name).resolve()
-    return path.is_relative_to(circuit.path.resolve()) and path.is_file()
+    own = path.is_relative_to(circuit.path.resolve()) and path.is_file()
+    return _base(name) in known and not own
+
+
+def _base(name: str) -> str:
+    return PurePosixPath(name.replace("\\", "/")).name
 
 
 def _section(lines: Sequence[Line], name: str) -> list[Line]:

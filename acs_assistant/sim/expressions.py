@@ -201,6 +201,8 @@ class _Parser:
                     left = f"float(({left})//({right}))"
                 case "<>":
                     left = f"(({left})!=({right}))"
+                case "+" | "-" | "*" | "/" | "%":
+                    left = f"{left}{op}{right}"  # ranks as in Python; it limits nested brackets
                 case _:
                     left = f"(({left}){op}({right}))"
 
@@ -258,7 +260,10 @@ def compile_expression(text: str) -> Expression:
         raise ExpressionError("an expression is too long")
     parser = _Parser(text)
     source = parser.whole()
-    code = compile(source, "<expression>", "eval")
+    try:
+        code = compile(source, "<expression>", "eval")
+    except (SyntaxError, RecursionError, MemoryError):
+        raise ExpressionError("an expression is nested too deeply") from None
     return Expression(text, code, frozenset(parser.names), frozenset(parser.functions))
 
 

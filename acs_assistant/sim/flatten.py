@@ -162,6 +162,7 @@ class _Expansion:
         self.overrides = {key(name): value for name, value in overrides.items()}
         self.draws = draws
         self.root = ""
+        self.instances = 0
         self.flat = Flat()
 
     def run(self, top: Cell) -> Flat:
@@ -269,6 +270,9 @@ class _Expansion:
         instance: tuple[str, ...],
         multiple: float,
     ) -> None:
+        self.instances += 1
+        if self.instances > _MAX_DEVICES:
+            raise DeckError(f"the circuit has more than {_MAX_DEVICES} subcircuits")
         name = element.model
         inner = cell.find(name) or self.library.cell(name)
         if inner is None:

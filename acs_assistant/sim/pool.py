@@ -50,7 +50,7 @@ class WorkerProcess:
         self._memory = memory
         self._process: subprocess.Popen[bytes] | None = None
         self._folder = ""
-        self._buffer = b""
+        self._buffer = bytearray()
         self.known: set[str] = set()
         self.served = 0
         self.version = ""
@@ -64,7 +64,13 @@ class WorkerProcess:
         """
         if self._process is not None:
             return
-        self._folder = tempfile.mkdtemp(prefix="acs-sim-")
+        try:
+            self._folder = tempfile.mkdtemp(prefix="acs-sim-")
+        except OSError as error:
+            raise SimulatorError(
+                f"a worker has no folder to run in: {error.strerror}.",
+                hint="Free some space, or set TMPDIR to a folder that can be written.",
+            ) from None
         with contextlib.suppress(OSError):
             self._cache.mkdir(parents=True, exist_ok=True)
         environment = {
@@ -82,7 +88,7 @@ class WorkerProcess:
             env=environment,
             start_new_session=True,
         )
-        self._buffer = b""
+        self._buffer = bytearray()
         self.known = set()
         self.served = 0
         self._send({"cache": str(self._cache), "memory": self._memory})
@@ -150,7 +156,8 @@ class WorkerProcess:
         descriptor = process.stdout.fileno()
         begun, used = time.monotonic(), _processor_seconds(process.pid)
         deadline = begun + limit
-        while b"\n" not in self._buffer:
+        end = self._buffer.find(b"\n")
+        while end < 0:
             left = deadline - time.monotonic()
             if left <= 0:
                 left = limit - (_processor_seconds(process.pid) - used)
@@ -163,9 +170,11 @@ class WorkerProcess:
                 piece = os.read(descriptor, 1 << 16)
                 if not piece:
                     raise WorkerDied(self._how())
+                end = piece.find(b"\n")
+                end = end if end < 0 else len(self._buffer) + end
                 self._buffer += piece
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        reply: dict[str, Any] = json.loads(line)
+        reply: dict[str, Any] = json.loads(self._buffer[:end])
+        del self._buffer[: end + 1]
         return reply
 
     def _how(self) -> str:
@@ -317,7 +326,7 @@ class Pool:
         try:
             worker.start()
             if prepared.key not in worker.known:
-                reply = worker.ask(prepared.introduction, _START_LIMIT)
+                reply = worker.ask(prepared.introduction, self._timeout)
                 if reply["status"] == "failed":
                     return {**reply, "seconds": time.perf_counter() - started}
                 worker.known.add(prepared.key)
@@ -332,6 +341,9 @@ class Pool:
                 raise CancelledError from None
             seconds = time.perf_counter() - started
             return {"status": "failed", "error": str(error), "seconds": seconds, "keep": False}
+        except BaseException:
+            worker.kill()  # or its late reply would answer the next request
+            raise
         finally:
             release()
             self._idle.put(worker)

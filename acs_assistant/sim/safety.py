@@ -33,8 +33,11 @@ _ALLOWED_CARDS = frozenset(
         ".sp", ".func", ".if", ".elseif", ".else", ".endif",
     }
 )  # fmt: skip
-_FILE_WORD = re.compile(r"\b(file|filesource|d_source|input_file|state_file|table2d|table3d)\b")
-_HIDDEN = re.compile(r"^[ \t]*\*#", re.MULTILINE)
+_FILE_WORD = re.compile(
+    r"\b(file|filesource|d_source|d_state|d_process|d_cosim|input_file|state_file|process_file"
+    r"|table2d|table3d)\b"
+)
+_HIDDEN = re.compile(r"^[ \t]*\*#|\A\s*\*ng_script", re.MULTILINE | re.IGNORECASE)
 _MAX_TEXT = 4_000_000
 
 
@@ -61,21 +64,27 @@ def check_lines(lines: list[Line]) -> None:
             raise _refusal(line, first, "Commands are not part of a netlist.")
         if first == ".model" and _FILE_WORD.search(line.text):
             raise _refusal(line, "file=", "Models that read files are not allowed.")
-        if first.startswith(".option") and _OPTIONS.search(line.text.lower()):
+        if first.startswith(".opt") and _OPTIONS.search(line.text.lower()):
             raise _refusal(line, ".option", "This option can read or write files.")
-        if first in (".meas", ".measure"):
-            word = _REDIRECTION.search(re.split(r"\bparam\s*=", line.text)[0])
+        if first in _COMMAND_CARDS:
+            formula = _FORMULA if first.startswith(".meas") else _EVALUATED
+            word = _REDIRECTION.search(_EVALUATED.sub("", formula.sub("", line.text)))
             if word:
-                raise _refusal(line, word[0], "A measurement could write a file with it.")
+                raise _refusal(line, word[0], "A command could write a file with it.")
         if "`" in line.text:
             raise _refusal(line, "`", "Back quotes run commands in a shell.")
-        if first[0] in "vib" and _FILE_SOURCE.search(line.text):
+        if first[0] in "vib" and _FILE_SOURCE.search(" ".join(words)):
             raise _refusal(line, "file", "Sources that read files are not allowed.")
 
 
 _OPTIONS = re.compile(r"\b(opts|acct_file|rawfile|post|savecurrents_file|seed_file)\b")
+_COMMAND_CARDS = frozenset(
+    {".op", ".ac", ".dc", ".tran", ".noise", ".tf", ".pz", ".meas", ".measure"}
+)
+_EVALUATED = re.compile(r"\{[^{}]*\}|'[^']*'")  # what becomes a number before ngspice sees it
+_FORMULA = re.compile(r"\bparam\s*=.*")
 _REDIRECTION = re.compile(r"[<>|&$;!]")
-_FILE_SOURCE = re.compile(r"\b(?:pwlfile|file)\s*=|\bpwl\s*\(?\s*file\b")
+_FILE_SOURCE = re.compile(r"\b(?:pwlfile|file) ?=|\bpwl ?\(? ?file\b")
 
 
 def _refusal(line: Line, word: str, hint: str) -> UnsafeNetlistError:
@@ -86,7 +95,7 @@ def _refusal(line: Line, word: str, hint: str) -> UnsafeNetlistError:
 
 def check_text(text: str, file: str) -> None:
     """Refuses text that no reader should be given: too long, with null bytes, or with commands in
-    comments (``*#``), which plain ngspice runs.
+    comments (``*#``, ``*ng_script``), which plain ngspice runs.
 
     Raises:
         UnsafeNetlistError: With the file.
@@ -98,8 +107,8 @@ def check_text(text: str, file: str) -> None:
     hidden = _HIDDEN.search(text)
     if hidden:
         raise UnsafeNetlistError(
-            "'*#' is not allowed in a netlist.",
-            hint="ngspice runs what follows it as a command.",
+            f"'{hidden[0].strip()}' is not allowed in a netlist.",
+            hint="ngspice runs what follows it as commands.",
             file=file,
             line=text.count("\n", 0, hidden.start()) + 1,
         )

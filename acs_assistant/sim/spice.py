@@ -15,6 +15,7 @@ from acs_assistant.sim.functions import Function, read_function, write_out
 
 _ASSIGNMENT = re.compile(r"\s*([a-z_][\w.]*)\s*=\s*")
 _FILE_CARDS = (".include", ".inc", ".lib")
+_MAX_NESTING = 30
 _T = TypeVar("_T")
 
 
@@ -85,7 +86,7 @@ def logical_lines(text: str, file: str, *, title: bool = False) -> list[Line]:
     Args:
         title: The first line is a title, as in a file that ngspice runs.
     """
-    lines: list[Line] = []
+    parts: list[tuple[list[str], int]] = []
     for number, raw in enumerate(text.splitlines(), start=1):
         if number == 1 and title:
             continue
@@ -97,15 +98,11 @@ def logical_lines(text: str, file: str, *, title: bool = False) -> list[Line]:
         stripped = _without_comment(stripped)
         if not stripped:
             continue
-        if stripped[0] == "+":
-            if lines:
-                last = lines[-1]
-                lines[-1] = Line(
-                    f"{last.text} {_lower(stripped[1:].strip())}", last.file, last.number
-                )
-            continue
-        lines.append(Line(_lower(stripped), file, number))
-    return lines
+        if stripped[0] != "+":
+            parts.append(([_lower(stripped)], number))
+        elif parts:
+            parts[-1][0].append(_lower(stripped[1:].strip()))
+    return [Line(" ".join(words), file, number) for words, number in parts]
 
 
 def _without_comment(text: str) -> str:
@@ -239,6 +236,7 @@ def parse(lines: Iterable[Line], include: Includer) -> Netlist:
     dots: list[Line] = []
     nets: set[str] = {"0", "gnd"}
     scope = top
+    depth = 0
     conditions = _Conditions()
     for raw in _expand(lines, include, 0):
         first, _, rest = raw.text.partition(" ")
@@ -248,10 +246,14 @@ def parse(lines: Iterable[Line], include: Includer) -> Netlist:
         if not first.startswith("."):
             scope.cards.append(line)
         elif first in (".subckt", ".macro"):
+            depth += 1
+            if depth > _MAX_NESTING:
+                raise line.error("subcircuits are defined inside each other too deeply.")
             scope = _open(scope, line)
         elif first in (".ends", ".eom"):
             if scope.parent is None:
                 raise line.error("'.ends' without '.subckt'.")
+            depth -= 1
             scope = scope.parent
         elif first in (".param", ".parameter", ".csparam"):
             scope.parameters.update(split_parameters(rest, line))
@@ -305,6 +307,8 @@ class _Conditions:
         if card in (".if", ".elseif") and not condition:
             raise line.error(f"'{card}' needs a condition.")
         if card == ".if":
+            if len(self._blocks) >= _MAX_NESTING:
+                raise line.error("'.if' blocks stand inside each other too deeply.")
             self._blocks.append((line, [condition], f"({condition})"))
             return True
         if not self._blocks:

@@ -64,11 +64,10 @@ class Worker:
 
     def handle(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Answers one request; a failure is an answer too."""
-        if request["op"] == "circuit":
-            return self._circuit(request)
         started = time.perf_counter()
+        action = self._circuit if request["op"] == "circuit" else self._simulate
         try:
-            reply = self._simulate(request)
+            reply = action(request)
         except AcsError as error:
             reply = {"status": "failed", "error": error.message}
         except (DeckError, SimulationFailed, ExpressionError) as error:
@@ -77,18 +76,16 @@ class Worker:
             reply = {"status": "failed", "error": f"{error.filename}: {error.strerror}"}
         except MemoryError:
             reply = {"status": "failed", "error": "the simulation needs too much memory"}
+        except RecursionError:
+            reply = {"status": "failed", "error": "the netlist is nested too deeply"}
         reply["seconds"] = time.perf_counter() - started
         return reply
 
     def _circuit(self, request: Mapping[str, Any]) -> dict[str, Any]:
         metrics = [Metric(**raw) for raw in request["metrics"]]
-        try:
-            self.circuits[request["key"]] = [
-                Bench(BenchSource(**raw), metrics, request["parameters"])
-                for raw in request["sources"]
-            ]
-        except AcsError as error:
-            return {"status": "failed", "error": error.message}
+        self.circuits[request["key"]] = [
+            Bench(BenchSource(**raw), metrics, request["parameters"]) for raw in request["sources"]
+        ]
         return {"status": "ok"}
 
     def _simulate(self, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from acs_assistant.sim.spice import (
     split_parameters,
     split_words,
 )
+from acs_assistant.textfile import read_text
 
 _SWITCH = re.compile(r"^(mc_(mm|pr)_switch|mc_switch|process_switch|mismatch_switch)$")
 _COMMENTED = re.compile(r"^\*+\s*(\.subckt[ \t]+\w+[ \t]+\S)", re.IGNORECASE | re.MULTILINE)
@@ -250,7 +251,7 @@ def _expand(
     if here in above:
         raise InputError("the file includes itself.", file=path)
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = read_text(path, errors="replace")
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}.", file=path) from error
     check_text(text, str(path))
