@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from acs_assistant.domain import Circuit, Measurement, Score, Task
 
 
+_OUTSIDE = ("linear", "off")
+
+
 @click.command()
 @click.argument("circuit")
 @click.option("--set", "sizes", multiple=True, metavar="PARAMETER=VALUE",
@@ -123,6 +126,7 @@ def _document(
         "load": conditions.load,
         "status": measurement.status,
         "error": measurement.error,
+        "cached": measurement.cached,
         "sizing": plain_numbers(sizing),
         "metrics": plain_numbers(measurement.metrics),
         "score": judged.value,
@@ -153,7 +157,8 @@ def _print(task: Task, measurement: Measurement, judged: Score, document: dict[s
     say(
         f"{circuit.title}: {conditions.corner}, {conditions.temperature:g} C, "
         f"{format_quantity(conditions.supply)}V, load "
-        f"{quantity(conditions.load, circuit.load_unit)}\n"
+        f"{quantity(conditions.load, circuit.load_unit)}"
+        f"{', simulated before (cached)' if measurement.cached else ''}\n"
     )
     say(table(sizing_rows(circuit, document["sizing"])))
     if measurement.status == "failed":
@@ -174,8 +179,12 @@ def _print(task: Task, measurement: Measurement, judged: Score, document: dict[s
                 d.name,
                 d.region,
                 *(format_quantity(value) for value in (d.id, d.gm, d.gds, d.vds, d.vdsat)),
+                format_quantity(d.vds - d.vdsat, 3),
                 f"{d.gm_over_id:.1f}",
             ]
             for d in measurement.devices
         ]
-        say("\n" + table(rows, ("device", "region", "Id", "gm", "gds", "Vds", "Vdsat", "gm/Id")))
+        titles = ("device", "region", "Id", "gm", "gds", "Vds", "Vdsat", "margin", "gm/Id")
+        say("\n" + table(rows, titles))
+        outside = [f"{d.name} ({d.region})" for d in measurement.devices if d.region in _OUTSIDE]
+        say(f"Out of saturation: {', '.join(outside) or 'none'}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -134,25 +135,33 @@ def _sparkline(counts: list[int]) -> str:
 
 
 def _print_sensitivities(circuit: Circuit, document: dict[str, Any]) -> None:
-    """What a parameter that grows by 10 % does to each metric."""
-    say("\nChange of each metric when a parameter grows by 10 %:")
+    """What a parameter that grows by 10 % does to each metric: a table that is a heat map too."""
+    say(
+        "\nChange of each metric when a parameter grows by 10 %; the darker, the nearer to the "
+        "strongest of its column:"
+    )
     names = [name for name, slopes in document["slopes"].items() if slopes]
+    strongest = {name: max(map(abs, document["slopes"][name].values())) for name in names}
     rows = []
     for parameter in circuit.parameters:
         cells = [parameter.name]
         for name in names:
             relative = document["relative"].get(name, {}).get(parameter.name)
             slope = document["slopes"][name].get(parameter.name)
-            if relative is not None:
-                cells.append(f"{10 * relative:+.2g}%")
-            elif slope is not None:
-                cells.append(f"{slope * 0.0953:+.2g}{circuit.metric(name).unit}")
-            else:
+            if slope is None:
                 cells.append("")
+                continue
+            part = abs(slope) / strongest[name] if strongest[name] else 0.0
+            shade = _SHADES[round(part * (len(_SHADES) - 1))]
+            if relative is not None:
+                cells.append(f"{shade} {10 * relative:+.2g}%")
+            else:
+                cells.append(f"{shade} {slope * math.log(1.1):+.2g}{circuit.metric(name).unit}")
         rows.append(cells)
     say(table(rows, ("parameter", *names)))
 
 
+_SHADES = " ░▒▓█"
 PARTS: dict[str, Callable[[Circuit, dict[str, Any]], None]] = {
     "pvt": _print_pvt,
     "monte_carlo": _print_spread,

@@ -341,8 +341,10 @@ class Pool:
                 raise CancelledError from None
             seconds = time.perf_counter() - started
             return {"status": "failed", "error": str(error), "seconds": seconds, "keep": False}
-        except BaseException:
+        except BaseException as error:
             worker.kill()  # or its late reply would answer the next request
+            if isinstance(error, SimulatorError) and cancel is not None and cancel.cancelled:
+                raise CancelledError from None  # it was starting
             raise
         finally:
             release()
