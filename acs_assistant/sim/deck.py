@@ -16,7 +16,14 @@ from acs_assistant.sim.formulas import read_formula
 from acs_assistant.sim.measures import check, find_measure
 from acs_assistant.sim.pdk import PACKAGES
 from acs_assistant.sim.safety import check_lines, check_text, inside
-from acs_assistant.sim.spice import Line, Netlist, logical_lines, parse, split_words
+from acs_assistant.sim.spice import (
+    Line,
+    Netlist,
+    file_card,
+    logical_lines,
+    parse,
+    split_words,
+)
 from acs_assistant.textfile import read_text
 from acs_assistant.units import parse_quantity
 
@@ -133,21 +140,6 @@ def _section(lines: Sequence[Line], name: str) -> list[Line]:
         elif inside:
             kept.append(line)
     return kept
-
-
-def file_card(line: Line) -> tuple[str, str] | None:
-    """(file, section) of an ``.include`` or ``.lib`` line, None for any other."""
-    words = line.text.split(None, 1)
-    first = words[0].lower()
-    if first not in (".include", ".inc", ".lib") or len(words) < 2:
-        return None
-    if first == ".lib" and len(words[1].split()) == 1 and words[1][0] not in "\"'":
-        return None
-    rest = words[1].strip()
-    match = re.fullmatch(r"(\"[^\"]*\"|'[^']*'|\S+)(?:\s+(\S+))?", rest)
-    if match is None:
-        raise line.error("a file card needs one file name.")
-    return match[1].strip("\"'"), (match[2] or "") if first == ".lib" else ""
 
 
 @dataclass(frozen=True, slots=True)

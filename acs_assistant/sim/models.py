@@ -26,7 +26,7 @@ from acs_assistant.sim.expressions import (
     namespace,
     parse_number,
 )
-from acs_assistant.sim.spice import Line, Scope, logical_lines, parse
+from acs_assistant.sim.spice import Line, Scope, file_card, logical_lines, parse
 
 _FORMAT = 2
 _CORNER_IDS = itertools.count(1)
@@ -59,11 +59,8 @@ def _open(path: Path, section: str, seen: dict[Path, list[Line]], depth: int) ->
             inside = not section
         elif not inside:
             continue
-        elif first in (".include", ".inc") or (first == ".lib" and len(words) == 3):
-            name = line.text.split(None, 1)[1].rsplit(None, 1) if first == ".lib" else None
-            target = (name[0] if name else line.text.split(None, 1)[1]).strip("\"' ")
-            inner = name[1] if name else ""
-            yield from _open((path.parent / target).resolve(), inner, seen, depth + 1)
+        elif card := file_card(line):
+            yield from _open((path.parent / card[0]).resolve(), card[1], seen, depth + 1)
         else:
             yield line
     if not found:

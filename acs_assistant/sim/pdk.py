@@ -16,7 +16,8 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from acs_assistant import paths
-from acs_assistant.errors import PdkError, nearest
+from acs_assistant.atomic import write_text
+from acs_assistant.errors import AcsError, PdkError, nearest
 from acs_assistant.sim.models import build_index
 
 Progress = Callable[[str, float], None]
@@ -36,6 +37,8 @@ class PdkPackage:
         files: Files of our own that go beside those of the wheel, by name.
         supply: Volts that its core transistors take.
         process_section: The section to draw the process from; "" when every corner can.
+        around: Makes ``library`` for an installation that lacks it, from the folder of its models;
+            None when every installation has it.
     """
 
     name: str
@@ -57,6 +60,7 @@ class PdkPackage:
     files: Mapping[str, str] = field(default_factory=dict)
     process_section: str = ""
     supply: float = 1.8
+    around: Callable[[Path], str] | None = None
 
 
 _SKY = "sky130_fd_pr__"
@@ -122,22 +126,32 @@ _GF_SECTIONS = {
 }
 
 
-def _gf_library() -> str:
+def _gf_library(folder: Path | None = None) -> str:
     """One library with our corner names over the sections of ``sm141064.ngspice``.
 
-    The wheel lacks the file that its MIM sections point to; the older scalable model is in it.
+    The wheel lacks the file that its MIM sections point to; the older scalable model is in it. An
+    installation has both.
+
+    Args:
+        folder: Where that file is, unless it is beside the library.
     """
+    design, models = (
+        f'"{folder / name}"' if folder else name for name in ("design.ngspice", "sm141064.ngspice")
+    )
+    both = folder is not None and (folder / "sm141064_mim.ngspice").exists()
     lines = ["* GF180MCU: transistors, resistors, MOS and MIM capacitors by corner"]
     for corner, (mos, res, cap, mim) in {
         **_GF_SECTIONS,
         "mc": ("statistical", "statistical", "typical", 1.0),
     }.items():
-        lines += [f".lib {corner}", ".include design.ngspice"]
-        lines += [f".lib sm141064.ngspice {mos}", f".lib sm141064.ngspice res_{res}"]
-        lines += [f".lib sm141064.ngspice moscap_{cap}"]
+        lines += [f".lib {corner}", f".include {design}"]
+        lines += [f".lib {models} {mos}", f".lib {models} res_{res}"]
+        lines += [f".lib {models} moscap_{cap}"]
+        if both:
+            lines += [f".lib {models} mimcap_{cap}"]
         for density in ("1p0fF", "1p5fF", "2p0fF"):
             lines += [f".param mim_corner_{density}={mim} mc_c_cox_{density}=0"]
-        lines += [".lib sm141064.ngspice cap_mim", f".endl {corner}"]
+        lines += [f".lib {models} cap_mim", f".endl {corner}"]
     return "\n".join(lines) + "\n"
 
 
@@ -156,7 +170,7 @@ GF180MCU = PdkPackage(
     corners={corner: corner for corner in _GF_SECTIONS},
     mismatch={"sw_stat_mismatch": "1", "sw_stat_global": "1"},
     environment="gf180mcu",
-    places=("libs.tech/ngspice/gf180mcu.lib.spice",),
+    places=("libs.tech/ngspice/gf180mcu.lib.spice", "libs.tech/ngspice/sm141064.ngspice"),
     rules={
         "nfet_03v3": (0.22e-6, 0.28e-6),
         "pfet_03v3": (0.22e-6, 0.28e-6),
@@ -166,6 +180,7 @@ GF180MCU = PdkPackage(
     files={"gf180mcu.lib.spice": _gf_library()},
     process_section="mc",
     supply=3.3,
+    around=_gf_library,
 )
 GENERIC = PdkPackage(
     name="generic",
@@ -318,8 +333,22 @@ def _from_environment(package: PdkPackage) -> Pdk | None:
     for place in package.places:
         library = base / place
         if library.exists():
+            if library.name != package.library and package.around is not None:
+                library = _kept(package.library, package.around(library.parent.resolve()))
             return Pdk(package.name, library.parent, library, variant, "environment", package)
     return None
+
+
+def _kept(name: str, text: str) -> Path:
+    """A library file of our own in the cache: an installation may not be written to."""
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    path = paths.cache_dir() / "libraries" / digest / name
+    if not path.exists():
+        try:
+            write_text(path, text)
+        except AcsError as error:
+            raise PdkError(error.message, hint=error.hint, file=path) from None
+    return path
 
 
 def install_pdk(name: str, progress: Progress = lambda message, part: None) -> Pdk:

@@ -105,6 +105,21 @@ def logical_lines(text: str, file: str, *, title: bool = False) -> list[Line]:
     return [Line(" ".join(words), file, number) for words, number in parts]
 
 
+def file_card(line: Line) -> tuple[str, str] | None:
+    """(file, section) of an ``.include`` or ``.lib`` line, None for any other."""
+    words = line.text.split(None, 1)
+    first = words[0].lower()
+    if first not in _FILE_CARDS or len(words) < 2:
+        return None
+    if first == ".lib" and len(words[1].split()) == 1 and words[1][0] not in "\"'":
+        return None
+    rest = words[1].strip()
+    match = re.fullmatch(r"(\"[^\"]*\"|'[^']*'|\S+)(?:\s+(\S+))?", rest)
+    if match is None:
+        raise line.error("a file card needs one file name.")
+    return match[1].strip("\"'"), (match[2] or "") if first == ".lib" else ""
+
+
 def _without_comment(text: str) -> str:
     for mark in (";", " $ ", "\t$ ", " //"):
         place = text.find(mark)
