@@ -56,7 +56,7 @@ bench-sim: setup-test ## simulation speed, one JSON object on the last line
 	@$(VENV)/python tests/benchmarks/bench_sim.py
 
 bench-train: setup-test ## training speed, one JSON object on the last line
-	@$(VENV)/python tests/benchmarks/bench_train.py --sampling
+	@$(VENV)/python tests/benchmarks/bench_train.py --sampling --trl
 
 bench-ui: setup-test ## key latency under load, one JSON object on the last line
 	@$(VENV)/python tests/benchmarks/bench_ui.py

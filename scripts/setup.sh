@@ -25,7 +25,7 @@ readonly torch_cpu_version=2.13.0
 readonly torch_cpu_index=${ACS_TORCH_INDEX:-}
 case $mode in
 run) extras="" ;;
-test) extras="[dev,train,bench,serve]" ;;
+test) extras="[dev,train,bench,compare,serve]" ;;
 key) ;;
 *)
     echo "usage: scripts/setup.sh run|test|key" >&2

@@ -23,6 +23,7 @@ from acs_assistant.prompting.render import messages, tools
 from acs_assistant.training import distributed
 from acs_assistant.training.base import Trainee, has_adapters
 from acs_assistant.training.config import RlConfig
+from acs_assistant.training.language import Language
 from acs_assistant.training.rollout import GroupSampler, Render, own_prompt
 from acs_assistant.training.tokenizer import CHAT_TEMPLATE
 
@@ -101,22 +102,29 @@ def check(trainee: Trainee, config: RlConfig) -> None:
         check_known(trainee.model, trainee.language)
 
 
-class TorchSampler:
-    """Draws with the model itself: any architecture, slowly; grammars are not applied."""
+class _OwnTokens:
+    """A sampler whose prompts are tokenized here, by the language of the model being trained."""
 
     wording = ""
 
-    def __init__(self, trainee: Trainee) -> None:
-        self._model = trainee.model
-        self._language = trainee.language
-        trained = getattr(trainee.model.config, "max_position_embeddings", _DEFAULT_CONTEXT)
-        self.context = min(int(trained), _DEFAULT_CONTEXT)
+    def __init__(self, language: Language, context: int) -> None:
+        self._language = language
+        self.context = context
 
     def tokens(self, prompt: str | Sequence[int]) -> list[int]:
         return list(self._language.tokens(prompt) if isinstance(prompt, str) else prompt)
 
     def limit(self, prompt: Sequence[int], sampling: Sampling) -> int:
         return _room(self.context, prompt, sampling)
+
+
+class TorchSampler(_OwnTokens):
+    """Draws with the model itself: any architecture, slowly; grammars are not applied."""
+
+    def __init__(self, trainee: Trainee) -> None:
+        self._model = trainee.model
+        trained = getattr(trainee.model.config, "max_position_embeddings", _DEFAULT_CONTEXT)
+        super().__init__(trainee.language, min(int(trained), _DEFAULT_CONTEXT))
 
     def sample(
         self,
@@ -176,7 +184,7 @@ def _served(trainee: Trainee, config: RlConfig, step: int) -> Iterator[GroupSamp
             folder.rmdir()
 
 
-class ServerSampler:
+class ServerSampler(_OwnTokens):
     """Groups from an OpenAI-compatible server: one request with n = G for each history.
 
     Prompts go out as token ids. Where the server reports ids and log-probabilities of what it
@@ -186,19 +194,10 @@ class ServerSampler:
         name: The model as the server knows it; its own by default.
     """
 
-    wording = ""
-
     def __init__(self, server: ServerModel, trainee: Trainee, name: str = "") -> None:
+        super().__init__(trainee.language, server.info.context or _DEFAULT_CONTEXT)
         self._server = server
-        self._language = trainee.language
         self._name = name or server.info.name
-        self.context = server.info.context or _DEFAULT_CONTEXT
-
-    def tokens(self, prompt: str | Sequence[int]) -> list[int]:
-        return list(self._language.tokens(prompt) if isinstance(prompt, str) else prompt)
-
-    def limit(self, prompt: Sequence[int], sampling: Sampling) -> int:
-        return _room(self.context, prompt, sampling)
 
     def sample(
         self,

@@ -3,7 +3,7 @@
 A Llama of about 10 million parameters, a history of 600 tokens, eight responses of 150, one core.
 Forward, backward and the clipped step are timed; both ways give the same loss, which is checked.
 The last line of stdout is one JSON object; with ``--sampling`` it holds the figures of
-``bench_llm.py`` as well.
+``bench_llm.py`` as well, with ``--trl`` those of ``bench_trl.py``.
 
     python tests/benchmarks/bench_train.py
 """
@@ -100,11 +100,11 @@ def measure(rounds: int, precision: str) -> dict[str, float | int | str]:
     }
 
 
-def sampling(rounds: int) -> dict[str, float | str]:
-    """The figures of the benchmark of sampling, from a process of its own."""
-    script = Path(__file__).with_name("bench_llm.py")
+def figures_of(name: str, *arguments: str) -> dict[str, float | str]:
+    """The figures of another benchmark, from a process of its own."""
+    script = Path(__file__).with_name(name)
     done = subprocess.run(
-        [sys.executable, str(script), "--rounds", str(rounds)],
+        [sys.executable, str(script), *arguments],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
@@ -119,11 +119,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--precision", default="bf16", choices=["bf16", "f32"])
     parser.add_argument("--sampling", action="store_true", help="run bench_llm.py, too")
+    parser.add_argument("--trl", action="store_true", help="run bench_trl.py, too")
     options = parser.parse_args()
     torch.set_num_threads(1)
     figures: dict[str, float | int | str] = dict(measure(options.rounds, options.precision))
     if options.sampling:
-        figures |= sampling(options.rounds)
+        figures |= figures_of("bench_llm.py", "--rounds", str(options.rounds))
+    if options.trl:
+        figures |= figures_of("bench_trl.py")
     print(json.dumps(figures))
 
 
