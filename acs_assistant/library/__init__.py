@@ -6,6 +6,7 @@ Nothing here simulates. Measures are checked by the simulator's own registry, wh
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -206,4 +207,10 @@ def write_reference(
 
 def _testbenches(folder: Path) -> Iterator[Testbench]:
     for path in sorted(folder.glob("tb_*.spice")):
+        if not re.fullmatch(r"tb_\w[\w.+-]*", path.stem):
+            raise CircuitError(
+                f"{path.name!r} is no name for a testbench.",
+                file=folder,
+                hint="Letters, digits, '_', '.', '+' and '-' can stand in one.",
+            )
         yield Testbench(path.stem.removeprefix("tb_"), path, read_text(path))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from acs_assistant import textfile
 from acs_assistant.domain import Corner
@@ -33,6 +33,16 @@ def _number(value: object) -> object:
 
 
 Quantity = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+
+
+def _plain(text: str) -> str:
+    """Names of nodes, devices and results: exported netlists write them into commands."""
+    stray = re.search(r"[^\w .,:()#/@\[\]+\-!?%=^~*]", text)
+    if stray is not None:
+        raise ValueError(f"{stray[0]!r} cannot stand in an argument of a measure.")
+    return text
+
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
 
@@ -67,7 +77,7 @@ class _MetricTable(_Table):
     unit: str = ""
     testbench: str
     measure: str
-    arguments: dict[str, str | int | float] = {}
+    arguments: dict[str, Annotated[str, AfterValidator(_plain)] | int | float] = {}
     better: Literal["higher", "lower", "neither"] = "neither"
     description: str = ""
 

@@ -9,11 +9,16 @@ from pathlib import Path
 
 from acs_assistant.domain import Circuit, Testbench
 from acs_assistant.errors import CircuitError, UnsafeNetlistError
+from acs_assistant.textfile import read_text
 
 _ASSIGNMENT = re.compile(r"([a-z_]\w*)\s*=(?!=)\s*", re.IGNORECASE)
 _EXPRESSION = re.compile(r"\{[^}]*\}|'[^']*'|\"[^\"]*\"")
 _DROPPED = {".end", ".temp", ".print", ".plot", ".save", ".probe", ".width", ".four"}
 _INCLUDES = (".include", ".inc")
+_SPOKEN = {
+    "&&": " and ", "||": " or ", "<>": " ne ", "!=": " ne ", ">=": " ge ", "<=": " le ",
+    "==": " eq ", ">": " gt ", "<": " lt ", "!": " not ",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +152,8 @@ def _measure(bench: Bench, card: Card, parameters: Collection[str]) -> list[str]
             lambda word: bench.spoken(word.group()) if word.group() in parameters else word.group(),
             derived.group(1).strip("'\"{} ").lower(),
         )
+        for sign, word in _SPOKEN.items():  # commands take "a > b" for a file to be written
+            expression = expression.replace(sign, word)
         command = f"let {name} = {expression}"
     else:
         told = _EXPRESSION.sub(lambda part: f"$&{bench.spoken(part.group()[1:-1])}", what)
@@ -159,7 +166,7 @@ def _included(circuit: Circuit, name: str, card: Card) -> list[Card]:
     if name == "netlist.spice":
         return _split(circuit.netlist, path)
     try:
-        return _split(path.read_text(encoding="utf-8", errors="replace"), path)
+        return _split(read_text(path, errors="replace"), path)
     except OSError as fault:
         raise CircuitError(
             f"cannot read '{name}': {fault.strerror}.", file=card.file, line=card.line

@@ -6,6 +6,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from acs_assistant.errors import UnsafeNetlistError
+from acs_assistant.sim.expressions import ExpressionError, compile_expression
 from acs_assistant.sim.formulas import read_formula
 from acs_assistant.sim.spice import Line
 
@@ -67,8 +68,8 @@ def check_lines(lines: list[Line]) -> None:
         if first.startswith(".opt") and _OPTIONS.search(line.text.lower()):
             raise _refusal(line, ".option", "This option can read or write files.")
         if first in _COMMAND_CARDS:
-            formula = _FORMULA if first.startswith(".meas") else _EVALUATED
-            word = _REDIRECTION.search(_EVALUATED.sub("", formula.sub("", line.text)))
+            text = _without_formula(line) if first.startswith(".meas") else line.text
+            word = _REDIRECTION.search(_EVALUATED.sub("", text))
             if word:
                 raise _refusal(line, word[0], "A command could write a file with it.")
         if "`" in line.text:
@@ -82,9 +83,21 @@ _COMMAND_CARDS = frozenset(
     {".op", ".ac", ".dc", ".tran", ".noise", ".tf", ".pz", ".meas", ".measure"}
 )
 _EVALUATED = re.compile(r"\{[^{}]*\}|'[^']*'")  # what becomes a number before ngspice sees it
-_FORMULA = re.compile(r"\bparam\s*=.*")
+_FORMULA = re.compile(r"\bparam\s*=(.*)")
 _REDIRECTION = re.compile(r"[<>|&$;!]")
 _FILE_SOURCE = re.compile(r"\b(?:pwlfile|file) ?=|\bpwl ?\(? ?file\b")
+
+
+def _without_formula(line: Line) -> str:
+    """A ``.meas`` line without what follows ``param=``, if that is an expression."""
+    formula = _FORMULA.search(line.text)
+    if formula is None:
+        return line.text
+    try:
+        compile_expression(formula[1].strip())
+    except ExpressionError:
+        return line.text.replace("'", " ")
+    return line.text[: formula.start()]
 
 
 def _refusal(line: Line, word: str, hint: str) -> UnsafeNetlistError:

@@ -230,3 +230,40 @@ def test_attacks_on_an_import_are_refused_too(tmp_path: Path) -> None:
     (tmp_path / "tb.spice").write_text("* t\n.include amp.spice\nx1 a amp\n.op\n.end\n")
     with pytest.raises(AcsError, match="a pipe or a device"):
         import_circuit(tmp_path / "amp.spice", [tmp_path / "tb.spice"], tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        ".meas op x param='1 > /tmp/owned'",
+        ".meas op x param='1' > /tmp/owned",
+        ".meas op x param=1;2 | sh",
+        ".meas op x param='1 $home'",
+    ],
+)
+def test_a_formula_is_an_expression(one: Pool, tmp_path: Path, card: str) -> None:
+    """In an exported netlist it becomes a command."""
+    with pytest.raises(UnsafeNetlistError, match="is not allowed"):
+        run(one, bench(tmp_path, card.replace(";", "")))
+
+
+@pytest.mark.parametrize(
+    "text", ["out)\nshell touch /tmp/owned", "out) ; quit", "out > x", "`id`", "$home", "a\u2028b"]
+)
+def test_an_argument_of_a_measure_is_no_command(tmp_path: Path, text: str) -> None:
+    folder = tmp_path / "ota_5t"
+    shutil.copytree(find_circuit("ota_5t"), folder)
+    file = folder / "circuit.toml"
+    escaped = text.replace("\n", "\\n")
+    file.write_text(file.read_text().replace('node = "out"', f'node = "{escaped}"', 1))
+    with pytest.raises(CircuitError, match="cannot stand in an argument") as caught:
+        load_circuit(folder)
+    assert "circuit.toml:" in caught.value.message
+
+
+def test_the_name_of_a_testbench_is_no_command(tmp_path: Path) -> None:
+    folder = tmp_path / "ota_5t"
+    shutil.copytree(find_circuit("ota_5t"), folder)
+    shutil.copy(folder / "tb_ac.spice", folder / "tb_x\nshell touch owned\n.spice")
+    with pytest.raises(CircuitError, match="no name for a testbench"):
+        load_circuit(folder)
