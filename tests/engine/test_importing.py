@@ -556,7 +556,7 @@ def test_an_include_that_leads_nowhere_matters_only_when_something_is_missing(fi
     try:
         made = take(files, simulator=simulator)
         assert made.circuit.reference["wpair"] == 20e-6
-        assert "amp_copy.cir (the file is not there" in "\n".join(made.dropped)
+        assert "amp_copy.cir (the file is not there or far away" in "\n".join(made.dropped)
         (files / "variables" / "amp.par").unlink()
         (files / "out").rename(files / "first")
         with pytest.raises(CircuitError, match=r"TB_ac.cir:\d+: includes '\.\./"):
@@ -575,3 +575,23 @@ def test_figures_that_the_first_sizing_does_not_reach_are_kept(files: Path) -> N
     names = {metric.name for metric in made.circuit.metrics}
     assert "gbw" in names and "gbw" not in made.circuit.reference_metrics
     assert "gain_x" not in names and "metric gain_x (it could not be measured)" in made.dropped
+
+
+def test_an_include_far_from_the_files_given_is_not_read(files: Path, tmp_path: Path) -> None:
+    """A stranger's netlist may not copy a file of this machine into the new folder."""
+    home = tmp_path / "project"
+    home.mkdir()
+    for name in ("netlists", "variables", "benches"):
+        (files / name).rename(home / name)
+    secret = tmp_path / "secret.txt"
+    secret.write_text("password\n")
+    for include in (secret, "../../secret.txt"):
+        write(home, benches__TB_ac_dot_cir=BENCH.replace("My testbench\n", f"t\n.inc {include}\n"))
+        with pytest.raises(CircuitError, match="not among the files given") as caught:
+            take(home)
+        assert "password" not in caught.value.message
+    (home / "netlists" / "link.inc").symlink_to(secret)
+    write(home, netlists__amp_dot_cir=".include link.inc\n" + NETLIST)
+    write(home, benches__TB_ac_dot_cir=BENCH)
+    with pytest.raises(CircuitError, match="not among the files given"):
+        take(home)

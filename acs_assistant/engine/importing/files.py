@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -81,7 +82,7 @@ class Source:
             state that ``alter`` commands make of the circuit.
         other: ``.ic``, ``.nodeset``, ``.options``, ``.global``.
         corner: The section that a device library was asked for; empty without one.
-        missing: Includes that lead nowhere, with the file that they name.
+        missing: Includes that lead nowhere or too far away, with the file that they name.
     """
 
     name: str
@@ -96,11 +97,50 @@ class Source:
     missing: list[tuple[Line, str]] = field(default_factory=list)
 
 
-def read_source(path: Path, report: Report, given: Mapping[str, Path], *, title: bool) -> Source:
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The files that a person named, and what includes may lead to.
+
+    A netlist from a stranger could include any file of this machine, and its text would end up in
+    the new folder: so an include stays among the files that were named.
+
+    Attributes:
+        files: By lower-case name; they stand in for includes whose path leads nowhere.
+        folders: What lies in one of them may be included.
+    """
+
+    files: Mapping[str, Path]
+    folders: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, netlist: Path, testbenches: Sequence[Path], include: Sequence[Path]) -> Given:
+        """The folder of each file, and the one around them all unless it is a whole home."""
+        homes = [path.resolve().parent for path in (netlist, *testbenches, *include)]
+        around = Path(os.path.commonpath(homes))
+        own = Path.home().resolve()
+        if not own.is_relative_to(around) and around != Path(around.anchor):
+            homes.append(around)
+        return cls({path.name.lower(): path for path in (netlist, *include)}, tuple(homes))
+
+    def find(self, above: Path, name: str) -> Path:
+        """The file that an include in ``above`` names; it need not be there."""
+        target = above.parent / name.replace("\\", "/")
+        if target.is_file() and any(target.resolve().is_relative_to(f) for f in self.folders):
+            return target
+        return self.files.get(target.name.lower(), target)
+
+    def allows(self, path: Path) -> bool:
+        """It is there, and may be read."""
+        named = path in self.files.values()
+        return path.is_file() and (
+            named or any(path.resolve().is_relative_to(f) for f in self.folders)
+        )
+
+
+def read_source(path: Path, report: Report, given: Given, *, title: bool) -> Source:
     """Reads a file.
 
     Args:
-        given: Files by lower-case name that stand in for includes whose path leads nowhere.
         title: The first line is a title, as in a file that ngspice runs.
 
     Raises:
@@ -237,7 +277,7 @@ def _expand(
     path: Path,
     source: Source,
     report: Report,
-    given: Mapping[str, Path],
+    given: Given,
     title: bool,
     above: tuple[tuple[Path, str], ...],
     section: str = "",
@@ -273,15 +313,13 @@ def _expand(
             raise line.error("a file card needs a file name.")
         name = words[0].strip("\"'")
         inner = words[1].lower() if first == ".lib" and len(words) > 1 else ""
-        target = path.parent / name.replace("\\", "/")
-        if not target.is_file():
-            target = given.get(target.name.lower(), target)
-        if pdk_of_file(name) is not None and target.name.lower() not in given:
+        target = given.find(path, name)
+        if pdk_of_file(name) is not None and target.name.lower() not in given.files:
             source.corner = source.corner or corner_of(inner or name)
             report.changed.append(
                 f"{line.file}:{line.number}: '{name}' is the installed device library now"
             )
-        elif target.is_file():
+        elif given.allows(target):
             yield from _expand(target, source, report, given, False, (*above, here), inner)
         elif control:
             report.drop(line, "commands that are not there")

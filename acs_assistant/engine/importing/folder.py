@@ -14,7 +14,7 @@ from acs_assistant.atomic import write_text
 from acs_assistant.domain import Circuit, Evaluation, Parameter, Task
 from acs_assistant.engine.evaluate import evaluate
 from acs_assistant.engine.importing.benches import Bench, choose_circuit, read_benches
-from acs_assistant.engine.importing.files import Report, read_source
+from acs_assistant.engine.importing.files import Given, Report, read_source
 from acs_assistant.engine.importing.metrics import (
     MetricGuess,
     built_in,
@@ -84,14 +84,14 @@ def import_circuit(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError("the output folder holds something already.", file=out)
     report = Report()
-    given = {path.name.lower(): path for path in (netlist, *include)}
+    given = Given.of(netlist, testbenches, include)
     source = read_source(netlist, report, given, title=False)
     extra = [read_source(path, report, given, title=False) for path in include]
     benches = [read_source(path, report, given, title=True) for path in testbenches]
     missing = next((m for s in (source, *extra, *benches) for m in s.missing), None)
     for one in (source, *extra, *benches):
         for line, _ in one.missing:
-            report.drop(line, "the file is not there, and nothing in it is needed")
+            report.drop(line, "the file is not there or far away, and nothing in it is needed")
     if missing is not None and simulator is None:
         raise _not_there(*missing)
     try:
@@ -112,7 +112,7 @@ def import_circuit(
 def _not_there(line: Line, name: str, consequence: str = "") -> CircuitError:
     without = f" Without it: {consequence}" if consequence else ""
     return line.error(
-        f"includes '{name}', which is not there.{without}",
+        f"includes '{name}', which is not there, or not among the files given.{without}",
         hint="Put the file there, or give it with --include FILE.",
     )
 
