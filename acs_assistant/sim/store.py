@@ -10,15 +10,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+_BETWEEN_CHECKS = 1_000
+
 
 class SimulationStore:
     """A key-value table in SQLite. A store that cannot be written only forgets.
 
     Args:
         path: The database; its folder is made.
+        limit: Bytes that it may hold; beyond them the older half is forgotten.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, limit: int = 500_000_000) -> None:
+        self._limit = limit
+        self._puts = 0
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         try:
@@ -31,6 +36,7 @@ class SimulationStore:
             )
             connection.commit()
             self._connection = connection
+            self._forget()
         except (sqlite3.Error, OSError):
             self._connection = None
 
@@ -61,8 +67,26 @@ class SimulationStore:
                     "INSERT OR REPLACE INTO simulations VALUES (?, ?)", (key, blob)
                 )
                 self._connection.commit()
+                self._puts += 1
+                if self._puts % _BETWEEN_CHECKS == 0:
+                    self._forget()
             except sqlite3.Error:
                 return
+
+    def _forget(self) -> None:
+        """Drops the older half when the store has grown too large; its pages are used again."""
+        if self._connection is None:
+            return
+        pages, free, size = (
+            self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        if (pages - free) * size > self._limit:
+            self._connection.execute(
+                "DELETE FROM simulations WHERE rowid <= "
+                "(SELECT (min(rowid) + max(rowid)) / 2 FROM simulations)"
+            )
+            self._connection.commit()
 
     def close(self) -> None:
         with self._lock:

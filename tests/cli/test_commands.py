@@ -16,6 +16,8 @@ import pytest
 
 from acs_assistant import paths
 from acs_assistant.llm.port import LanguageModel
+from acs_assistant.sim.pool import Pool
+from acs_assistant.sim.store import SimulationStore
 from acs_assistant.storage.store import Store
 from tests.cli.conftest import Command
 from tests.engine.parts import ScriptedModel, call
@@ -70,6 +72,26 @@ def test_simulate_document(command: Command) -> None:
 def test_simulate_for_people(command: Command) -> None:
     out = command("simulate", "ota_5t").out
     assert "phase_margin" in out and "saturation" in out and "met at tt" in out
+    assert "margin  gm/Id" in out and "Out of saturation: none." in out
+    starved = command("simulate", "ota_5t", "--supply", "0.9").out
+    assert re.search(r"Out of saturation: M\d \((linear|off)\)", starved)
+
+
+def test_a_repeated_simulation_says_that_it_was_not_made_again(
+    command: Command, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_store", SimulationStore(tmp_path / "simulations.db"))
+    sized = ("simulate", "ota_5t", "--set", "i_bias=23u")
+    assert command(*sized, "--json").document["cached"] is False
+    assert command(*sized, "--json").document["cached"] is True
+    assert "simulated before (cached)" in command(*sized).out
+
+
+def test_the_table_of_sensitivities_is_a_heat_map(command: Command) -> None:
+    out = command("simulate", "ota_5t", "--sensitivities").out
+    rows = {line.split()[0]: line for line in out.splitlines() if line.split()}
+    assert "█" in rows["i_bias"]
+    assert re.search(r"█ [+-]", rows["i_bias"])
 
 
 def test_monte_carlo_repeats_from_its_seed(command: Command) -> None:

@@ -400,6 +400,21 @@ def test_identical_simulations_are_answered_from_the_store(tmp_path: Path) -> No
     store.close()
 
 
+def test_a_store_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("acs_assistant.sim.store._BETWEEN_CHECKS", 20)
+    path = tmp_path / "simulations.db"
+    store = SimulationStore(path, limit=200_000)
+    for i in range(400):
+        store.put(f"{i}", {"random": random.Random(i).randbytes(2000).hex()})
+    kept = [i for i in range(400) if store.get(f"{i}") is not None]
+    assert kept == list(range(kept[0], 400)), "the oldest are forgotten"
+    assert 20 < len(kept) < 120
+    store.close()
+    assert path.stat().st_size < 600_000
+    SimulationStore(path, limit=10_000).close()
+    assert SimulationStore(path).get("399") is not None
+
+
 def test_a_store_that_cannot_be_written_only_forgets(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     store = SimulationStore(tmp_path / "file" / "simulations.db")
