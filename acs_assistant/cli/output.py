@@ -19,6 +19,7 @@ _ESCAPES = re.compile(
     re.DOTALL,
 )
 
+_BAR = 30
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
@@ -35,6 +36,14 @@ def progress(text: str) -> None:
     """One line on stderr, for a person who waits."""
     if sys.stderr.isatty():
         click.echo(plain(text), err=True)
+
+
+def draw_bar(done: int, total: int, what: str) -> None:
+    """How far many simulations are, on one line of stderr that is drawn over; for a person only."""
+    if sys.stderr.isatty():
+        full = _BAR * done // max(total, 1)
+        bar = "#" * full + "-" * (_BAR - full)
+        click.echo(f"\r  [{bar}] {done} of {total} {what}", nl=done == total, err=True)
 
 
 def say(text: str) -> None:

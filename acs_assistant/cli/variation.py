@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from acs_assistant.cli.output import progress, say, table
+from acs_assistant.cli.output import draw_bar, say, table
 from acs_assistant.cli.tasks import quantity
 from acs_assistant.domain import Circuit, Sizing, Task
 from acs_assistant.engine.document import plain_number, plain_numbers
@@ -83,9 +83,11 @@ def sensitivities(simulator: Simulator, task: Task, sizing: Sizing) -> dict[str,
 
 
 def _report(what: str) -> Callable[[int, int], None]:
+    """A bar on stderr for a person who waits, drawn at most fifty times."""
+
     def report(done: int, total: int) -> None:
-        if done % max(total // 10, 1) == 0:
-            progress(f"  {done} of {total} {what}")
+        if done == total or done % max(total // 50, 1) == 0:
+            draw_bar(done, total, what)
 
     return report
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from acs_assistant import paths
+from acs_assistant.cli.output import draw_bar
 from acs_assistant.llm.port import LanguageModel
 from acs_assistant.sim.pool import Pool
 from acs_assistant.sim.store import SimulationStore
@@ -336,3 +338,17 @@ def test_bench_writes_results_summary_and_figures(command: Command, home: Path) 
     assert not paths.database().exists(), "a benchmark leaves the person's sessions alone"
     done = command(*run)
     assert done.status == 0 and "random" in done.out
+
+
+def test_a_bar_tells_how_far_many_simulations_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for stream, shown in ((Terminal(), "3 of 3 draws\n"), (io.StringIO(), "")):
+        monkeypatch.setattr(sys, "stderr", stream)
+        for done in (1, 2, 3):
+            draw_bar(done, 3, "draws")
+        assert stream.getvalue().endswith(shown)
+        assert stream.getvalue().count("\r") == (3 if shown else 0)
+        assert ("[##########--------------------] 1 of 3" in stream.getvalue()) == bool(shown)
