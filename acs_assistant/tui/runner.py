@@ -1,8 +1,8 @@
 """One thread that runs the engine, and the mailbox through which its events reach the screen.
 
-The thread never touches a widget: it puts events into a mailbox and posts at most one message that
-there is something to read. The screen reads the mailbox at most ``RATE`` times a second, so a model
-that streams a thousand tokens a second costs the screen twenty updates.
+The thread never touches a widget: it puts events into a mailbox and posts at most two messages that
+there is something to read. The screen reads the mailbox at most ``RATE`` times a second, and mere
+text at most ``TEXT_RATE`` times: a model that streams a thousand tokens a second costs ten updates.
 """
 
 from __future__ import annotations
@@ -20,9 +20,16 @@ from acs_assistant.events import Event, Stopped, TextDelta
 RATE = 20.0
 """Reads of the mailbox a second."""
 
+TEXT_RATE = 10.0
+"""Reads a second while there is only text in it."""
+
 
 class Mailbox:
-    """Events in order; neighbouring pieces of text of one channel are joined."""
+    """Events in order; neighbouring pieces of text of one channel are joined.
+
+    Attributes:
+        urgent: There is more than text in it.
+    """
 
     def __init__(self, notify: Callable[[], object]) -> None:
         self._lock = threading.Lock()
@@ -30,10 +37,13 @@ class Mailbox:
         self._pieces: list[str] = []
         self._channel = ""
         self._notify = notify
+        self.urgent = False
 
     def put(self, event: Event) -> None:
         with self._lock:
-            waking = not self._events and not self._pieces
+            empty = not self._events and not self._pieces
+            urging = not self.urgent and not isinstance(event, TextDelta)
+            self.urgent = self.urgent or urging
             if isinstance(event, TextDelta):
                 if event.channel != self._channel:
                     self._join()
@@ -42,13 +52,14 @@ class Mailbox:
             else:
                 self._join()
                 self._events.append(event)
-        if waking:
+        if empty or urging:
             self._notify()
 
     def take(self) -> list[Event]:
         with self._lock:
             self._join()
             events, self._events = self._events, []
+            self.urgent = False
             return events
 
     def _join(self) -> None:

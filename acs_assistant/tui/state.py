@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from acs_assistant.domain import (
+    SHOWN,
     Evaluation,
     Proposal,
     Sizing,
@@ -80,6 +81,7 @@ class SessionState:
         shown: A turn that the engineer looks at instead of the newest; None follows the head.
         axes: Metrics that the trade-off plot has across and up; None for the first two specs'.
         exchanges: What the model was asked about a turn, and its answers, by turn.
+        memory: Turns that the model is shown; 0 is all.
     """
 
     task: Task
@@ -91,12 +93,12 @@ class SessionState:
     current: int | None = None
     thoughts: str = ""
     proposal: Proposal | None = None
-    previous: Sizing = field(default_factory=dict)
     stopped: Stopped | None = None
     shown: int | None = None
     waveforms: dict[int, tuple[Waveform, ...]] = field(default_factory=dict)
     exchanges: dict[int, list[Exchange]] = field(default_factory=dict)
     axes: tuple[str, str] | None = None
+    memory: int = SHOWN
 
     def load(self, turns: Iterable[Turn], head: int | None, simulations: int) -> None:
         """Takes over what the store holds."""
@@ -121,10 +123,9 @@ class SessionState:
                 pass
             case TextDelta(text=text):
                 self.thoughts += text
-            case ProposalReady(turn=turn, proposal=proposal, previous=previous):
+            case ProposalReady(turn=turn, proposal=proposal):
                 self.current = turn
                 self.proposal = proposal
-                self.previous = previous
                 self.phase = Phase.ASKING
                 self.stopped = None
             case Decided():
@@ -190,6 +191,30 @@ class SessionState:
         """The last turn above that was simulated."""
         above = self.measured(turn.parent) if turn.parent is not None else []
         return above[-1] if above else None
+
+    def start_of(self, turn: Turn | None) -> Turn | None:
+        """The simulated turn whose sizes a proposal starts from; None when there is none.
+
+        A model starts from what its history shows it last, the best turn as a rule; who has no
+        such history is compared with the last simulation.
+
+        Args:
+            turn: None for the proposal that waits and is not stored yet.
+        """
+        from acs_assistant.prompting.history import select
+
+        parent = self.head if turn is None else turn.parent
+        proposal = self.proposal if turn is None else turn.proposal
+        above = self.path(parent) if parent is not None else []
+        if proposal is not None and proposal.proposer.startswith("model"):
+            above = select(above, self.memory)
+        last = next((t for t in reversed(above) if t.evaluation is not None), None)
+        return None if last is None else self.turns[last.id]
+
+    @property
+    def waiting_start(self) -> Turn | None:
+        """The turn that the waiting proposal starts from."""
+        return self.start_of(self.turns.get(self.current) if self.current is not None else None)
 
     def in_order(self) -> list[Turn]:
         """Every turn of the tree, oldest first."""

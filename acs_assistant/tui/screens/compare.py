@@ -78,9 +78,7 @@ class CompareScreen(PairScreen):
     def _draw(self) -> None:
         shown, plot = self._placed()
         if shown:
-            plot.border_title = (
-                f"{self.PLOTS[shown]} · turn {self.one.index} and turn {self.two.index}"
-            )
+            plot.entitle(f"{self.PLOTS[shown]} · turn {self.one.index} and turn {self.two.index}")
             empty = "Neither turn has these vectors: they come with a simulation that succeeds."
             plot.show(self._chart(shown), empty)
         circuit = self.state.task.circuit

@@ -130,7 +130,7 @@ class DesignScreen(SessionKeys, inherit_bindings=False):
         score = self.query_one("#score", Plot)
         if score.display:
             make, title, empty = CHARTS["score"]
-            score.border_title = title
+            score.entitle(title)
             score.show(make(self.state), empty, drawing_of(self.state, "score"))
         plots = self.query_one("#plots", Plot)
         if plots.display:
@@ -138,7 +138,7 @@ class DesignScreen(SessionKeys, inherit_bindings=False):
             viewed = self.state.viewed
             of_turn = viewed is not None and self.plot in OF_ONE_TURN
             where = f" · turn {viewed.index}" if viewed is not None and of_turn else ""
-            plots.border_title = f"{title}{where}"
+            plots.entitle(f"{title}{where}")
             if of_turn and self.state.viewed_failed:
                 empty = FAILED
             plots.show(make(self.state), empty, drawing_of(self.state, self.plot))
@@ -326,7 +326,8 @@ class DesignScreen(SessionKeys, inherit_bindings=False):
         proposal = self.state.proposal
         circuit = self.state.task.circuit
         if proposal is not None and proposal.sizing:
-            old, start = self.state.previous, proposal.sizing
+            before = self.state.waiting_start
+            old, start = {} if before is None else sizing_of(before), proposal.sizing
         elif self.running:
             self.notify("The next proposal is on its way; Esc stops it.")
             return

@@ -12,14 +12,13 @@ from textual.timer import Timer
 from textual.widget import MountError
 
 from acs_assistant.cancel import CancelToken
-from acs_assistant.domain import Sizing, Turn
 from acs_assistant.engine.gate import InteractiveGate
 from acs_assistant.engine.session import Session
 from acs_assistant.events import Event, Stopped, TextDelta, TurnStarted
 from acs_assistant.tui.abstract import AbstractMeta
-from acs_assistant.tui.runner import RATE, EngineRun
+from acs_assistant.tui.runner import RATE, TEXT_RATE, EngineRun
 from acs_assistant.tui.screens.page import AcsScreen
-from acs_assistant.tui.state import Phase, SessionState, sizing_of
+from acs_assistant.tui.state import Phase, SessionState
 from acs_assistant.tui.text import plain
 
 
@@ -39,10 +38,12 @@ class EngineScreen(AcsScreen, inherit_bindings=False, metaclass=AbstractMeta):
         super().__init__()
         self.session = session
         self.state = SessionState(session.task, session.budget)
+        self.state.memory = self.acs.services.settings.model.history
         self.state.load(session.turns(), session.record.head, session.simulations)
         self.gate = InteractiveGate()
         self._run: EngineRun | None = None
         self._drain_timer: Timer | None = None
+        self._urgent = False
         self._drained_at = 0.0
         self._appeared_at = 0.0
         self._phase_since = 0.0
@@ -95,16 +96,21 @@ class EngineScreen(AcsScreen, inherit_bindings=False, metaclass=AbstractMeta):
         if head is None or head.decision is not None or head.proposal.error:
             return False
         self.state.proposal = head.proposal
-        self.state.previous = _sizes_before(self.state, head)
         self.state.current = head.id
         self._appeared_at = self.acs.clock()
         self.set_phase(Phase.ASKING)
         return True
 
     def on_engine_mail(self) -> None:
-        if self._drain_timer is None:
-            wait = max(0.0, self._drained_at + 1 / RATE - self.acs.clock())
-            self._drain_timer = self.set_timer(wait or 0.001, self._drain)
+        run = self._run
+        urgent = run is not None and run.mailbox.urgent
+        if self._drain_timer is not None:
+            if not urgent or self._urgent:
+                return
+            self._drain_timer.stop()
+        self._urgent = urgent
+        wait = self._drained_at + 1 / (RATE if urgent else TEXT_RATE) - self.acs.clock()
+        self._drain_timer = self.set_timer(max(wait, 0.001), self._drain)
 
     async def _drain(self) -> None:
         """Reads the mailbox and draws what it holds."""
@@ -200,10 +206,3 @@ class EngineScreen(AcsScreen, inherit_bindings=False, metaclass=AbstractMeta):
         if phase is not self.state.phase:
             self._phase_since = self.acs.clock()
         self.state.phase = phase
-
-
-def _sizes_before(state: SessionState, turn: Turn) -> Sizing:
-    """The last sizing that was simulated above a turn."""
-    for above in reversed(state.measured(turn.parent) if turn.parent is not None else []):
-        return sizing_of(above)
-    return {}

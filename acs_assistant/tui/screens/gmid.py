@@ -145,7 +145,7 @@ class GmIdScreen(Page):
         chart = self.charts.get(point.name)
         fault = self.failures.get(point.name)
         name, label, unit = AXES[self._axis]
-        plot.border_title = f"{label}{f' ({unit})' if unit else ''} over gm/Id (1/V)"
+        plot.entitle(f"{label}{f' ({unit})' if unit else ''} over gm/Id (1/V)")
         empty = "Simulating the transistor at several lengths; the next time it is at hand…"
         if fault is not None:
             empty = f"✗ There is no chart of {point.name}: {fault}"

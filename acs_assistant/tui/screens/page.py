@@ -12,6 +12,7 @@ from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.css.query import NoMatches
 from textual.dom import DOMNode
+from textual.reactive import Reactive
 from textual.screen import ModalScreen, Screen
 from textual.widget import MountError, Widget
 from textual.worker import Worker
@@ -66,6 +67,8 @@ class AcsScreen(Leavable, Screen[None]):
 
     KEY_SCOPES: ClassVar[tuple[str, ...]] = ()
     AUTO_FOCUS: ClassVar[str | None] = ""
+    # Textual would draw the whole screen at every change of focus
+    focused: Reactive[Widget | None] = Reactive(None, repaint=False)
 
     @property
     def acs(self) -> AcsApp:

@@ -126,7 +126,7 @@ class RunsScreen(PairScreen):
             return
         shown, plot = self._placed()
         if shown:
-            plot.border_title = f"{self.PLOTS[shown]} · {runs[0].name} and {runs[1].name}"
+            plot.entitle(f"{self.PLOTS[shown]} · {runs[0].name} and {runs[1].name}")
             plot.show(_chart(shown, runs), "Neither run has simulated anything to draw here.")
         width = max(self.size.width - 4, 40)
         table = comparison(runs[0], runs[1], width)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Markdown, Static
+from textual.widgets import Static
 from textual.widgets.markdown import MarkdownStream
 
 from acs_assistant.domain import Circuit, Sizing
 from acs_assistant.storage.records import Exchange
 from acs_assistant.tui.text import plain
+from acs_assistant.tui.widgets.words import Thoughts
 
 
 class Answer(Vertical):
@@ -29,9 +30,7 @@ class Answer(Vertical):
             Content.assemble(("? ", "bold $text-accent"), (plain(self.question), "italic")),
             markup=False,
         )
-        yield Markdown(
-            plain(self._exchange.answer) if self._exchange is not None else "", open_links=False
-        )
+        yield Thoughts(plain(self._exchange.answer) if self._exchange is not None else "")
         yield Static(markup=False, classes="answer-note")
 
     def on_mount(self) -> None:
@@ -43,7 +42,7 @@ class Answer(Vertical):
             return
         self.text += piece
         if self._stream is None:
-            self._stream = Markdown.get_stream(self.query_one(Markdown))
+            self._stream = Thoughts.get_stream(self.query_one(Thoughts))
             self.note("")
         await self._stream.write(plain(piece))
 

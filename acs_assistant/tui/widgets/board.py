@@ -12,21 +12,29 @@ from textual.content import Content
 from textual.widgets import Static
 
 from acs_assistant.tui.abstract import AbstractMeta
+from acs_assistant.tui.widgets.panel import Panel
 
 
-class Board(VerticalScroll, metaclass=AbstractMeta):
+class _Body(Static):
+    """Its width follows the panel's scroll bar, of which the panel is told nothing."""
+
+    def on_resize(self) -> None:
+        self.query_ancestor(Board).redraw()
+
+
+class Board(VerticalScroll, Panel, metaclass=AbstractMeta):
     """A titled panel of text. Subclasses give ``draw``; ``redraw`` is cheap to call often."""
 
     can_focus = True
 
     def __init__(self, title: str, *, id: str | None = None, classes: str = "") -> None:
         super().__init__(id=id, classes=f"panel {classes}".strip())
-        self.border_title = title
+        self.entitle(title)
         self._drawn: tuple[str, object] | None = None
-        self._lines = -1
+        self._shape = (0, 0, 0)
 
     def compose(self) -> ComposeResult:
-        yield Static(markup=False, classes="board-body")
+        yield _Body(markup=False, classes="board-body")
 
     @abstractmethod
     def draw(self, width: int) -> Content:
@@ -43,12 +51,13 @@ class Board(VerticalScroll, metaclass=AbstractMeta):
         if drawn != self._drawn:
             self._drawn = drawn
             lines = content.plain.split("\n")
-            # when no line wraps, only their number can move the layout
-            layout = len(lines) != self._lines or max(map(cell_len, lines)) > width
-            self._lines = len(lines)
-            self.query_one(".board-body", Static).update(content, layout=layout)
+            widest = max(map(cell_len, lines))
+            # when no line wraps, only their number and the widest can move the layout
+            shape = (len(lines), widest, width)
+            layout = shape != self._shape or widest > width
+            self._shape = shape
+            self.query_one(_Body).update(content, layout=layout)
 
     def on_resize(self, event: events.Resize) -> None:
         self._drawn = None
-        self._lines = -1  # what was drawn for another width may have wrapped
         self.redraw()

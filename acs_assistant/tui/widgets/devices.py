@@ -6,12 +6,13 @@ from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import DataTable, Static
+from textual.widgets import DataTable
 
 from acs_assistant.domain import OperatingPoint
 from acs_assistant.tui.state import FAILED, SessionState
 from acs_assistant.tui.widgets.schematic import REGION_STYLE
 from acs_assistant.tui.widgets.themed import themed
+from acs_assistant.tui.widgets.words import Words
 from acs_assistant.units import format_quantity
 
 _COLUMNS = ("device", "region", "   id", "   gm", "  gds", "gm/id", "  vds", "vdsat", " room")
@@ -31,7 +32,7 @@ class DeviceTable(Vertical):
         table: DataTable[Text] = DataTable(cursor_type="row", zebra_stripes=False)
         table.add_columns(*_COLUMNS)
         yield table
-        yield Static(markup=False, id="device-detail")
+        yield Words(markup=False, id="device-detail")
 
     def redraw(self) -> None:
         if not self.is_mounted or not self.display:
@@ -67,7 +68,7 @@ class DeviceTable(Vertical):
         self._detail()
 
     def _detail(self) -> None:
-        detail = self.query_one("#device-detail", Static)
+        detail = self.query_one("#device-detail", Words)
         table = self.query_one(DataTable)
         if not self._shown or not 0 <= table.cursor_row < len(self._shown):
             text = "No operating point yet: it comes with the first simulation."

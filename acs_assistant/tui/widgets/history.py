@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from rich.text import Text
 from textual.binding import Binding, BindingType
+from textual.geometry import Region
 from textual.message import Message
 from textual.widgets import Tree
 from textual.widgets.tree import TreeNode
@@ -43,6 +44,7 @@ class HistoryTree(Tree[int], inherit_bindings=False):
         Binding("pagedown", "page_down", show=False),
         Binding("enter", "select_cursor", show=False),
     ]
+    _restyling = False
 
     @dataclass
     class Chosen(Message):
@@ -88,6 +90,22 @@ class HistoryTree(Tree[int], inherit_bindings=False):
     def forget(self) -> None:
         """Draws again next time: the theme changed."""
         self._drawn = ()
+
+    def notify_style_update(self) -> None:
+        """Another style, as with the focus, moves nothing: only the lines are drawn again."""
+        self._restyling = True
+        super().notify_style_update()
+        self._restyling = False
+
+    def refresh(
+        self,
+        *regions: Region,
+        repaint: bool = True,
+        layout: bool = False,
+        recompose: bool = False,
+    ) -> Self:
+        layout = layout and not self._restyling
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 
     def _update_labels(self, turns: list[Turn], on_path: set[int]) -> None:
         for turn in turns:

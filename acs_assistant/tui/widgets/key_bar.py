@@ -41,12 +41,15 @@ class KeyBar(Widget, can_focus=False):
 
     def __init__(self) -> None:
         super().__init__()
+        self._active: dict[str, _Item] = {}
         self._items: list[_Item] = []
 
     def on_mount(self) -> None:
-        self.screen.bindings_updated_signal.subscribe(self, lambda _: self.refresh())
+        self.screen.bindings_updated_signal.subscribe(self, lambda _: self._read())
+        self._read()
 
-    def render(self) -> Content:
+    def _read(self) -> None:
+        """Draws again when other keys do something now."""
         found: dict[str, _Item] = {}
         for active in self.screen.active_bindings.values():
             binding = active.binding
@@ -55,6 +58,12 @@ class KeyBar(Widget, can_focus=False):
                 found[binding.id] = _Item(
                     shown, binding.description, binding.action, binding.tooltip
                 )
+        if found != self._active:
+            self._active = found
+            self.refresh()
+
+    def render(self) -> Content:
+        found = dict(self._active)
         help_item = found.pop(_HELP, None)
         room = self.size.width - (cell_len(help_item.text) if help_item else 0)
         self._items = []

@@ -26,6 +26,8 @@ from textual_plot.plot_widget import Legend
 from acs_assistant.errors import AcsError
 from acs_assistant.report.figures import Figure, Look
 from acs_assistant.tui.graphics import Graphics
+from acs_assistant.tui.widgets.depiction import depicted
+from acs_assistant.tui.widgets.panel import Panel
 from acs_assistant.tui.widgets.picture import Picture, draw, look_of
 from acs_assistant.tui.widgets.themed import colour
 from acs_assistant.units import format_quantity
@@ -165,7 +167,7 @@ _SMALLEST = Size(24, 6)
 """A picture of fewer cells says less than the native plot."""
 
 
-class Plot(Vertical):
+class Plot(Vertical, Panel):
     """One chart, or a sentence that says why there is none yet."""
 
     def __init__(self, *, id: str | None = None, classes: str = "") -> None:
@@ -174,6 +176,7 @@ class Plot(Vertical):
         self._drawing: Drawing | None = None
         self._wanted: _Wanted | None = None
         self._pictured = False
+        self._caption = ""
 
     def compose(self) -> ComposeResult:
         yield _Plot(classes="plot-upper", allow_pan_and_zoom=False)
@@ -192,15 +195,17 @@ class Plot(Vertical):
         """Draws; the same chart again costs nothing.
 
         Args:
-            drawing: Makes its figure, for terminals that show pictures.
+            drawing: Makes the figure that is exported, for terminals that show pictures; without
+                one the picture shows what the native plot does.
         """
-        caption = self.query_one(".plot-caption", Static)
         upper, lower = self.query_one(".plot-upper", _Plot), self.query_one(".plot-lower", _Plot)
         self.set_class(chart is None, "-empty")
-        if chart is None:
-            caption.update(Content.styled(empty, "$foreground-muted"))
-        elif chart != self._chart:
-            caption.update(Content.styled(chart.caption, "$foreground-muted"))
+        caption = empty if chart is None else chart.caption
+        if caption != self._caption:
+            self._caption = caption
+            words = Content.styled(caption, "$foreground-muted")
+            self.query_one(".plot-caption", Static).update(words, layout=False)
+        if chart is not None and chart != self._chart:
             self._draw(upper, chart, chart.curves)
             upper.margin_bottom = 0 if chart.lower else 1
             upper.set_xticks([] if chart.lower else None)
@@ -242,7 +247,7 @@ class Plot(Vertical):
     def _wish(self) -> _Wanted | None:
         graphics, chart = self._acs.graphics, self._chart
         room = Size(self.size.width, self.size.height - 1)
-        if graphics is None or chart is None or self._drawing is None:
+        if graphics is None or chart is None:
             return None
         if room.width < _SMALLEST.width or room.height < _SMALLEST.height:
             return None
@@ -250,9 +255,10 @@ class Plot(Vertical):
 
     @work(group="picture", exclusive=True)
     async def _paint(self) -> None:
-        wanted, drawing, picture = self._wanted, self._drawing, self.query_one(Picture)
-        if wanted is None or drawing is None:
+        wanted, picture = self._wanted, self.query_one(Picture)
+        if wanted is None:
             return
+        drawing = self._drawing or self._depiction(wanted.chart)
         look = look_of(self.app)
         try:
             drawn = await self._acs.draw(
@@ -263,6 +269,10 @@ class Plot(Vertical):
         if wanted == self._wanted and self.is_attached:
             self._front(picture=True)
             picture.show(drawn)
+
+    def _depiction(self, chart: Chart) -> Drawing:
+        colours = {c.style: colour(self.app, c.style) for c in (*chart.curves, *chart.lower)}
+        return lambda look: depicted(chart, colours, look)
 
     def _draw(self, plot: _Plot, chart: Chart, curves: tuple[Curve, ...]) -> None:
         plot.touch()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 from textual.markup import escape
 
-from acs_assistant.domain import Circuit, Sizing
+from acs_assistant.domain import Circuit, Sizing, Turn
 from acs_assistant.tui.state import Phase, SessionState, sizing_of, verdict
 from acs_assistant.tui.text import (
     MISSING,
@@ -74,33 +74,38 @@ class ProposalTable(Board):
         if state.proposal is not None and state.shown is None:
             who = state.proposal.proposer
             by = "" if who.startswith("model") else f" by {escape(who)}"
-            self.border_title = f"Proposal{by} · waits for you"
+            before = state.waiting_start
+            self.entitle(f"Proposal{by} · waits for you{self._since(before)}")
             if state.proposal.error or not state.proposal.sizing:
                 return self._invalid(state.proposal.error)
-            rows = sizing_rows(circuit, state.previous, state.proposal.sizing)
+            old = {} if before is None else sizing_of(before)
+            rows = sizing_rows(circuit, old, state.proposal.sizing)
             return columns(SIZING_COLUMNS, rows, width)
         turn = state.viewed
         if state.shown is None and state.head is not None and turn is None:
             turn = state.turns.get(state.head)
         if turn is None:
-            self.border_title = "Proposal"
+            self.entitle("Proposal")
             if state.phase is Phase.THINKING:
                 return Content.styled("The first proposal is on its way.", "$foreground-muted")
             return self._start(width)
-        self.border_title = f"Sizes of turn {turn.index} · {verdict(turn)}"
+        before = state.start_of(turn)
+        title = f"Sizes of turn {turn.index} · {verdict(turn)}"
         if turn.evaluation is not None and turn.evaluation.status == "failed":
-            self.border_title += f": {escape(first_line(turn.evaluation.error, 60))}"
+            title += f": {escape(first_line(turn.evaluation.error, 60))}"
+        self.entitle(title + self._since(before))
         if not sizing_of(turn):
             return self._invalid(turn.proposal.error)
-        rows = sizing_rows(circuit, self._before(turn.parent), sizing_of(turn))
+        rows = sizing_rows(circuit, {} if before is None else sizing_of(before), sizing_of(turn))
         return columns(SIZING_COLUMNS, rows, width)
 
-    def _before(self, parent: int | None) -> Sizing:
-        """The last sizing that was simulated above a turn."""
-        for turn in reversed(self.state.path(parent) if parent is not None else []):
-            if turn.evaluation is not None:
-                return sizing_of(turn)
-        return {}
+    def _since(self, before: Turn | None) -> str:
+        """Which sizes are the old ones, in words."""
+        if before is None:
+            return ""
+        best = self.state.best
+        word = ", the best" if best is not None and best.id == before.id else ""
+        return f" · old is turn {before.index}{word}"
 
     def _invalid(self, error: str) -> Content:
         return Content.assemble(

@@ -11,7 +11,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.events import Click
 from textual.message import Message
-from textual.widgets import Markdown, Static
+from textual.widgets import Static
 from textual.widgets.markdown import MarkdownStream
 
 from acs_assistant.domain import Circuit, Turn
@@ -20,6 +20,7 @@ from acs_assistant.tui.state import Prediction, SessionState, cut_off, verdict
 from acs_assistant.tui.text import first_line, metric_unit, plain, quantity
 from acs_assistant.tui.widgets.answer import Answer, answer_note
 from acs_assistant.tui.widgets.columns import Cell, Column, columns
+from acs_assistant.tui.widgets.words import Thoughts
 
 KEPT = 24
 """Turns whose entries stay mounted; older ones are reached through the history."""
@@ -41,6 +42,7 @@ class Entry(Vertical):
         self.text = ""
         self.folded = False
         self.chosen = False
+        self._drawn = 0
         self._stream: MarkdownStream | None = None
         self._title = Content("")
 
@@ -48,13 +50,18 @@ class Entry(Vertical):
         yield Static(self._title, markup=False, classes="entry-title")
 
     async def write(self, piece: str) -> None:
-        """Appends streamed text."""
+        """Appends streamed text; while the panel is out of sight it is only kept."""
         self.text += piece
-        if self.folded:
+        await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Draws what was kept."""
+        piece = self.text[self._drawn :]
+        if self.folded or not piece or not all(node.display for node in self.ancestors_with_self):
             return
+        self._drawn = len(self.text)
         if self._stream is None:
-            self._stream = Markdown.get_stream(await self._body())
-            piece = self.text
+            self._stream = Thoughts.get_stream(await self._body())
         await self._stream.write(piece)
 
     def keep(self, text: str) -> None:
@@ -75,18 +82,20 @@ class Entry(Vertical):
         self.folded = folded
         if folded:
             await self.finish()
-            await self.query(".entry-body").remove()
-        elif self.text and not self.query(".entry-body"):
+            await self._drop(".entry-body")
+            self._drawn = 0
+        elif self.text and not self._drawn:
+            self._drawn = len(self.text)
             await (await self._body()).update(self.text)
 
     def title(self, content: Content) -> None:
         self._title = content
         if self.is_mounted:
-            self.query_one(".entry-title", Static).update(content)
+            self.query_one(".entry-title", Static).update(content, layout=False)
 
     async def outcome(self, rows: list[Prediction], circuit: Circuit) -> None:
         """Predicted, measured, right or wrong: one row each."""
-        await self.query(".entry-predictions").remove()
+        await self.drop_outcome()
         if not rows:
             return
         cells: list[list[Cell]] = [
@@ -115,10 +124,22 @@ class Entry(Vertical):
         for answer in self.query(Answer):
             answer.display = not self.folded
 
-    async def _body(self) -> Markdown:
-        body = Markdown(open_links=False, classes="entry-body")
+    async def drop_outcome(self) -> None:
+        await self._drop(".entry-predictions")
+
+    async def _body(self) -> Thoughts:
+        """The one that is there, else a new one."""
+        found = self.query(Thoughts).filter(".entry-body")
+        if found:
+            return found.first()
+        body = Thoughts(classes="entry-body")
         await self.mount(body, after=self.query_one(".entry-title"))
         return body
+
+    async def _drop(self, selector: str) -> None:
+        found = self.query(selector)
+        if found:  # to remove nothing lays the screen out all the same
+            await found.remove()
 
     @on(Click, ".entry-title")
     def _clicked(self) -> None:
@@ -176,6 +197,14 @@ class Reasoning(VerticalScroll):
         if self._live is not None:
             await self._live.write(plain(piece))
             self._follow()
+
+    async def on_show(self) -> None:
+        """In sight again: what came meanwhile is drawn."""
+        for entry in self.query(Entry):
+            await entry.catch_up()
+            if entry is not self._live:
+                await entry.finish()
+        self._follow()
 
     async def store(self, turn: Turn) -> None:
         """A stage of a turn was stored: titles, predictions and folding follow."""
@@ -269,7 +298,7 @@ class Reasoning(VerticalScroll):
         if turn.evaluation is not None and not entry.folded:
             await entry.outcome(self.state.predictions(turn), self.state.task.circuit)
         else:
-            await entry.query(".entry-predictions").remove()
+            await entry.drop_outcome()
         asked = self.state.exchanges.get(turn.id, ())
         await entry.show_answers(self.state.task.circuit, turn, asked)
 

@@ -77,7 +77,7 @@ class SpecsBoard(Board):
         where = "" if turn is None else f" · turn {turn.index}"
         if turn is not None and turn.evaluation is not None and turn.evaluation.status == "failed":
             where += " failed"
-        self.border_title = f"Specs {met}/{len(results)} met{where}"
+        self.entitle(f"Specs {met}/{len(results)} met{where}")
         body = columns(table, rows, width)
         others = self._others()
         return body if others is None else Content("\n").join([body, others])
