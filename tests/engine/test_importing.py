@@ -595,3 +595,23 @@ def test_an_include_far_from_the_files_given_is_not_read(files: Path, tmp_path: 
     write(home, benches__TB_ac_dot_cir=BENCH)
     with pytest.raises(CircuitError, match="not among the files given"):
         take(home)
+
+
+def test_subcircuits_that_hold_themselves_or_never_end_are_refused(files: Path) -> None:
+    own = NETLIST.replace("I0 VDD", "XS INP INN OUT VDD VSS my_amp\nI0 VDD")
+    write(files, netlists__amp_dot_cir=own)
+    with pytest.raises(CircuitError, match=r"amp\.cir:\d+: the subcircuit 'my_amp' holds itself"):
+        take(files)
+    two = NETLIST.replace("I0 VDD", "XS INP OUT one\nI0 VDD")
+    two += ".subckt one a b\nx1 a b two\n.ends\n.subckt two a b\nx1 a b one\n.ends\n"
+    write(files, netlists__amp_dot_cir=two)
+    with pytest.raises(CircuitError, match=r"the subcircuit '(one|two)' holds itself"):
+        take(files)
+    bomb = NETLIST.replace("I0 VDD", "XS INP OUT s0\nI0 VDD")
+    for n in range(12):
+        instances = "".join(f"x{k} a b s{n + 1}\n" for k in range(10))
+        bomb += f".subckt s{n} a b\n{instances}.ends\n"
+    bomb += ".subckt s12 a b\nr1 a b 1k\n.ends\n"
+    write(files, netlists__amp_dot_cir=bomb)
+    with pytest.raises(CircuitError, match="more than 20000 elements"):
+        take(files)

@@ -15,6 +15,7 @@ from acs_assistant.domain import Circuit, Evaluation, Parameter, Task
 from acs_assistant.engine.evaluate import evaluate
 from acs_assistant.engine.importing.benches import Bench, choose_circuit, read_benches
 from acs_assistant.engine.importing.files import Given, Report, read_source
+from acs_assistant.engine.importing.hierarchy import check_nesting
 from acs_assistant.engine.importing.metrics import (
     MetricGuess,
     built_in,
@@ -88,6 +89,7 @@ def import_circuit(
     source = read_source(netlist, report, given, title=False)
     extra = [read_source(path, report, given, title=False) for path in include]
     benches = [read_source(path, report, given, title=True) for path in testbenches]
+    check_nesting([source, *extra, *benches])
     missing = next((m for s in (source, *extra, *benches) for m in s.missing), None)
     for one in (source, *extra, *benches):
         for line, _ in one.missing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from acs_assistant.engine.importing.expressions import bare, replace_in_line, replace_names
@@ -12,6 +12,36 @@ from acs_assistant.sim.spice import CONDITION, Line, split_words
 _GROUNDS = frozenset({"0", "gnd"})
 _NODES = {"m": 4, "q": 3, "j": 3, "d": 2, "r": 2, "c": 2, "l": 2, "v": 2, "i": 2, "e": 4, "g": 4}
 _MAX_DEPTH = 20
+_MAX_ELEMENTS = 20_000
+
+
+def check_nesting(sources: Sequence[Source]) -> None:
+    """Raises CircuitError, with the line, when a subcircuit holds itself, at whatever depth."""
+    cells = {name: sub for source in reversed(sources) for name, sub in source.subcircuits.items()}
+    inner = {name: list(_instances(cell)) for name, cell in cells.items()}
+    sound: set[str] = set()
+    for start in cells:
+        above: list[str] = []
+        waiting: list[tuple[str, Line, int]] = [(start, cells[start].origin, 0)]
+        while waiting:
+            name, line, depth = waiting.pop()
+            sound.update(above[depth:])
+            del above[depth:]
+            if name in above:
+                raise line.error(f"the subcircuit '{name}' holds itself.")
+            if name in sound or name not in cells:
+                continue
+            above.append(name)
+            waiting += [(called, card, depth + 1) for called, card in inner[name]]
+        sound.update(above)
+
+
+def _instances(cell: Subcircuit) -> Iterator[tuple[str, Line]]:
+    """What each instance line of a subcircuit calls."""
+    for line in cell.body:
+        words = [word for word in split_words(line.text) if "=" not in word]
+        if words and words[0][0] == "x":
+            yield words[-1], line
 
 
 def write_out_cells(subcircuit: Subcircuit, sources: Sequence[Source], report: Report) -> None:
@@ -32,6 +62,10 @@ def write_out_cells(subcircuit: Subcircuit, sources: Sequence[Source], report: R
                 body.append(line)
                 continue
             body += _elements(line, cell, shared | _GROUNDS)
+            if len(body) > _MAX_ELEMENTS:
+                raise subcircuit.origin.error(
+                    f"'{subcircuit.name}' has more than {_MAX_ELEMENTS} elements."
+                )
             report.changed.append(
                 f"{line.file}:{line.number}: {split_words(line.text)[0]} is written out: its sizes "
                 f"are those of {cell.name}"
