@@ -79,22 +79,32 @@ def _drives_gates_only(
         for card in cards
         if card not in pair and node in (words := split_words(card.text))[1:]
     ]
-    return bool(users) and all(_takes_no_current(words, node, netlist.top) for words in users)
+    known: dict[tuple[int, str], bool] = {}
+    return bool(users) and all(_takes_no_current(w, node, netlist.top, known) for w in users)
 
 
-def _takes_no_current(words: Sequence[str], node: str, scope: Scope) -> bool:
-    """An element that touches the node with gates alone."""
+def _takes_no_current(
+    words: Sequence[str], node: str, scope: Scope, known: dict[tuple[int, str], bool]
+) -> bool:
+    """An element that touches the node with gates alone.
+
+    Args:
+        known: What is known of subcircuits by their identity and port.
+    """
     bare = [word for word in words if "=" not in word]
     places = [place for place, word in enumerate(bare) if place and word == node]
     inner = _find(scope, bare[-1])
     if words[0][0] == "x" and inner is not None:
         ports = [inner.ports[place - 1] for place in places]
-        return all(
-            _takes_no_current(split_words(card.text), port, inner)
-            for port in ports
-            for card in inner.cards
-            if port in split_words(card.text)[1:]
-        )
+        for port in ports:
+            place = (id(inner), port)
+            if place not in known:
+                known[place] = all(
+                    _takes_no_current(split_words(card.text), port, inner, known)
+                    for card in inner.cards
+                    if port in split_words(card.text)[1:]
+                )
+        return all(known[id(inner), port] for port in ports)
     transistor = words[0][0] == "m" or (words[0][0] == "x" and "fet" in bare[-1])
     return transistor and places == [_GATE]
 
