@@ -22,9 +22,10 @@ from acs_assistant.tui.widgets.picture import Picture
 from acs_assistant.tui.widgets.plot import Chart, Curve, Decades, Linear
 from acs_assistant.tui.widgets.proposal_table import ProposalTable
 from acs_assistant.tui.widgets.reasoning import Entry, Reasoning
+from acs_assistant.tui.widgets.specs_board import SpecsBoard
 from acs_assistant.tui.widgets.words import Thoughts
 from tests.tui.driving import asked, measured, screen, until
-from tests.tui.fakes import Clock, make_app
+from tests.tui.fakes import Clock, make_app, make_circuit
 
 
 class Frames:
@@ -76,6 +77,19 @@ async def test_what_is_the_same_costs_no_frame(
         await pilot.press("4")
         await until(pilot, lambda: design.query_one("#devices DataTable", DataTable).has_focus)
         assert not history.display
+
+
+async def test_many_specs_fill_their_panel_at_once(tmp_path: Path, clock: Clock) -> None:
+    circuit = make_circuit()
+    app = make_app(tmp_path, clock, circuit=replace(circuit, specs=2 * circuit.specs))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await screen(pilot, SessionsScreen)
+        await pilot.press("f")
+        design = await asked(pilot)
+        board = design.query_one(SpecsBoard)
+        await until(pilot, lambda: board.size.height == 8, "as many rows as there is room for")
+        body = board.query_one(".board-body")
+        assert body.size == (77, 11), "a line each, beside the scroll bar"
 
 
 async def test_text_out_of_sight_is_kept_and_drawn_later(tmp_path: Path, clock: Clock) -> None:

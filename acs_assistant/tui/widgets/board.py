@@ -31,7 +31,6 @@ class Board(VerticalScroll, Panel, metaclass=AbstractMeta):
         super().__init__(id=id, classes=f"panel {classes}".strip())
         self.entitle(title)
         self._drawn: tuple[str, object] | None = None
-        self._shape = (0, 0, 0)
 
     def compose(self) -> ComposeResult:
         yield _Body(markup=False, classes="board-body")
@@ -51,12 +50,9 @@ class Board(VerticalScroll, Panel, metaclass=AbstractMeta):
         if drawn != self._drawn:
             self._drawn = drawn
             lines = content.plain.split("\n")
-            widest = max(map(cell_len, lines))
-            # when no line wraps, only their number and the widest can move the layout
-            shape = (len(lines), widest, width)
-            layout = shape != self._shape or widest > width
-            self._shape = shape
-            self.query_one(_Body).update(content, layout=layout)
+            body = self.query_one(_Body)
+            fits = max(map(cell_len, lines)) <= min(width, body.size.width)
+            body.update(content, layout=not fits or len(lines) != body.size.height)
 
     def on_resize(self, event: events.Resize) -> None:
         self._drawn = None

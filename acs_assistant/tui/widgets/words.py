@@ -27,16 +27,14 @@ def _parser() -> MarkdownIt:
 class _Steady(_Base):
     """A ``Static`` of automatic height whose other lines need not be laid out for every word."""
 
-    _lines = -1
-    _width = -1
-
     def update(self, content: VisualType = "", *, layout: bool = True) -> None:
-        width, lines = self.content_size.width, -1
-        if isinstance(content, Content) and width > 0:
-            lines = content.get_height(self.styles, width)
-        moved = lines < 0 or (lines, width) != (self._lines, self._width)
-        self._lines, self._width = lines, width
-        super().update(content, layout=layout and moved)
+        width, height = self.content_size
+        fits = (
+            isinstance(content, Content)
+            and width > 0
+            and content.get_height(self.styles, width) == height
+        )
+        super().update(content, layout=layout and not fits)
 
 
 class Words(_Steady, Static):
