@@ -27,6 +27,8 @@ from acs_assistant.optimizers.space import DesignSpace
 KINDS = ("model", "group", "rank")
 
 _PATIENCE = 3  # proposals of the model in a row that may fail to improve
+_IMPROVEMENT = 0.1  # of what the score lacks of 1 that a proposal has to bring to count as one
+_NEAR = 0.9  # score from which on the neighbourhood of the model's best sizing is worth a look
 _NEIGHBOURHOOD = 0.1  # of the unit cube, each way, around the model's best sizing
 _GROUP = 8
 _CANDIDATES = 16
@@ -66,9 +68,10 @@ def make_hybrid(name: str, services: Services, *, budget: int, model: str = "") 
 class HandOver:
     """The model first, then the optimizer, which is told all that the model tried.
 
-    The model proposes until ``_PATIENCE`` proposals in a row brought nothing, for at most half of
+    The model proposes until ``_PATIENCE`` proposals in a row brought little, for at most half of
     the budget. Between the two come a few points around the best sizing, so that the optimizer's
-    first look is at that neighbourhood and not at the whole box.
+    first look is at that neighbourhood and not at the whole box. They are left out where that
+    sizing is far from the specs: a model that does not know the circuit found no way into it.
     """
 
     def __init__(self, name: str, model: Proposer, optimizer: Proposer, budget: int) -> None:
@@ -99,7 +102,7 @@ class HandOver:
             return
         best = best_turn(turns, task)
         simulated = sum(turn.evaluation is not None for turn in turns)
-        if best is None or best.decision is None or simulated >= self._known:
+        if best is None or best.decision is None or simulated >= self._known or not _near(best):
             yield from self._second.propose(task, turns, seed, cancel, avoid)
             return
         space = DesignSpace(task.circuit)
@@ -116,8 +119,14 @@ class HandOver:
         best, since = -1.0, 0
         for turn in turns:
             score = turn.evaluation.score.value if turn.evaluation is not None else -1.0
-            best, since = (score, 0) if score > best else (best, since + 1)
+            enough = best + _IMPROVEMENT * (1.0 - best)
+            since = 0 if score > best and score >= enough else since + 1
+            best = max(best, score)
         return since >= _PATIENCE
+
+
+def _near(turn: Turn) -> bool:
+    return turn.evaluation is not None and turn.evaluation.score.value >= _NEAR
 
 
 class SeededOptimizer:

@@ -30,6 +30,7 @@ RELAXED = BenchTask(
     ),
 )
 HARD = replace(RELAXED, specs=(Spec("gbw", ">=", 1e9), Spec("power", "<=", 1e-6)))  # never met
+NEARLY = replace(RELAXED, specs=(Spec("dc_gain", ">=", 90.0), Spec("power", "<=", 170e-6)))
 
 
 @pytest.fixture
@@ -58,12 +59,32 @@ def test_every_hybrid_runs_its_budget_and_repeats_itself(name: str) -> None:
 
 def test_hand_over_when_the_model_stops_improving(services: Services) -> None:
     services.open_model = lambda name: ScriptedModel(*[call(dict(GOOD))] * 100)  # says one thing
-    turns = solve(HARD, "model+tpe", services)["turns"]
+    turns = solve(NEARLY, "model+tpe", services)["turns"]
+    assert 0.9 < turns[0]["score"] < 1
     repeated = [distance(turn["sizing"]) < 1e-3 for turn in turns]
     assert repeated[:4] == [True] * 4, "one proposal and three that bring nothing"
     near = [distance(turn["sizing"]) < 0.4 for turn in turns]
     assert near[4:10] == [True] * 6, "then the neighbourhood of the best"
     assert not all(near[10:]), "then the optimizer, free in the box"
+
+
+def test_hand_over_when_the_model_hardly_improves(services: Services) -> None:
+    creeping = [GOOD | {"i_tail": GOOD["i_tail"] * (1 + 0.01 * k)} for k in range(10)]
+    services.open_model = lambda name: ScriptedModel(*map(call, creeping))
+    turns = solve(HARD, "model+tpe", services)["turns"]
+    scores = [turn["score"] for turn in turns[:4]]
+    assert scores == sorted(set(scores)), "each a little better than the one before"
+    model = services.model()
+    assert isinstance(model, ScriptedModel)
+    assert len(model.requests) == 4
+
+
+def test_no_neighbourhood_of_a_sizing_that_is_far_from_the_specs(services: Services) -> None:
+    services.open_model = lambda name: ScriptedModel(*[call(dict(GOOD))] * 100)
+    turns = solve(HARD, "model+tpe", services)["turns"]
+    far = [distance(turn["sizing"]) > 0.4 for turn in turns]
+    assert far[:4] == [False] * 4, "the model"
+    assert far[4:10].count(True) >= 4, "then the optimizer, free in the box"
 
 
 def test_hand_over_at_half_of_the_budget_at_the_latest(services: Services) -> None:
