@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import random
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from acs_assistant.engine.check import CircuitCheck, check_circuit
 from acs_assistant.engine.importing import Imported, import_circuit
-from acs_assistant.errors import CircuitError, InputError
+from acs_assistant.errors import AcsError, CircuitError, InputError
 from acs_assistant.library import load_circuit
 from acs_assistant.sim import make_simulator
+from tests.sim.mangling import mangle
 
 NETLIST = """\
 * amplifier of a friend
@@ -615,3 +618,24 @@ def test_subcircuits_that_hold_themselves_or_never_end_are_refused(files: Path) 
     write(files, netlists__amp_dot_cir=bomb)
     with pytest.raises(CircuitError, match="more than 20000 elements"):
         take(files)
+
+
+def test_mangled_files_are_imported_or_refused(files: Path) -> None:
+    generator = random.Random(3)
+    texts = {
+        "netlists__amp_dot_cir": NETLIST,
+        "variables__amp_dot_par": VARIABLES,
+        "benches__TB_ac_dot_cir": BENCH,
+    }
+    ends = set()
+    for _ in range(150):
+        part = generator.choice(sorted(texts))
+        write(files, **{**texts, part: mangle(texts[part], generator)})
+        shutil.rmtree(files / "out", ignore_errors=True)
+        try:
+            take(files)
+            ends.add("imported")
+        except AcsError as error:
+            ends.add("refused")
+            assert error.message
+    assert ends == {"imported", "refused"}

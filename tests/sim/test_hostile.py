@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import os
+import random
 import shutil
 import tempfile
 import threading
@@ -21,7 +22,15 @@ from acs_assistant.sim.deck import gather
 from acs_assistant.sim.pool import Pool
 from acs_assistant.sim.port import SimulationRequest
 from acs_assistant.textfile import read_text
-from tests.sim.circuits import circuit, metric
+from tests.sim.circuits import (
+    MILLER_BENCH,
+    MILLER_METRICS,
+    MILLER_SIZING,
+    circuit,
+    metric,
+    miller,
+)
+from tests.sim.mangling import mangle
 from tests.sim.test_faults import ENDLESS, bench, run, works
 
 
@@ -267,3 +276,23 @@ def test_the_name_of_a_testbench_is_no_command(tmp_path: Path) -> None:
     shutil.copy(folder / "tb_ac.spice", folder / "tb_x\nshell touch owned\n.spice")
     with pytest.raises(CircuitError, match="no name for a testbench"):
         load_circuit(folder)
+
+
+@pytest.mark.usefixtures("sky130")
+def test_a_mangled_netlist_is_simulated_fails_or_is_refused(one: Pool, tmp_path: Path) -> None:
+    generator = random.Random(4)
+    ends = set()
+    for _ in range(60):
+        parts = {"netlist": miller(), "bench": MILLER_BENCH}
+        part = generator.choice(sorted(parts))
+        parts[part] = mangle(parts[part], generator)
+        made = circuit(tmp_path, {"main": parts["bench"]}, MILLER_METRICS, netlist=parts["netlist"])
+        try:
+            result = run(one, made, **MILLER_SIZING)
+        except CircuitError:
+            ends.add("refused")
+            continue
+        ends.add(result.status)
+        assert "exit status" not in result.error, "the worker fell over"
+    assert ends == {"ok", "failed", "refused"}
+    works(one, tmp_path)

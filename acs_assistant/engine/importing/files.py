@@ -27,6 +27,7 @@ from acs_assistant.textfile import read_text
 _SWITCH = re.compile(r"^(mc_(mm|pr)_switch|mc_switch|process_switch|mismatch_switch)$")
 _COMMENTED = re.compile(r"^\*+\s*(\.subckt[ \t]+\w+[ \t]+\S)", re.IGNORECASE | re.MULTILINE)
 _COMMENTED_END = re.compile(r"^\*+\s*(\.ends)\b", re.IGNORECASE | re.MULTILINE)
+_MEAS_WORDS = 4
 _SHOWN = frozenset({".save", ".print", ".plot", ".probe", ".four", ".width", ".title", ".end"})
 
 
@@ -171,12 +172,25 @@ def read_source(path: Path, report: Report, given: Given, *, title: bool) -> Sou
             source.subcircuits[inside.name] = inside
             inside = None
         elif inside is not None:
+            if not line.text.startswith("."):
+                _check_element(line)
             inside.body.append(line)
         else:
             _top(line, first, rest, source, report)
     if inside is not None:
         raise inside.origin.error(f"subcircuit '{inside.name}' is not closed with .ends.")
+    for line in (card for section in source.sections for card in section.measures):
+        if len(line.text.split()) < _MEAS_WORDS:
+            raise line.error("a measurement needs an analysis, a name and what is measured.")
     return source
+
+
+def _check_element(line: Line) -> None:
+    """Raises CircuitError when a line that should be an element has no name or too few nodes."""
+    words = split_words(line.text)
+    bare = next((n for n, word in enumerate(words) if "=" in word), len(words))
+    if not words or not words[0][0].isalpha() or bare < (2 if words[0][0] == "x" else 3):
+        raise line.error(f"'{line.text[:40]}' is no element: it needs a name and its nodes.")
 
 
 def _without_functions(lines: list[Line], report: Report) -> list[Line]:
@@ -243,6 +257,7 @@ class _Branches:
 
 def _top(line: Line, first: str, rest: str, source: Source, report: Report) -> None:
     if not first.startswith("."):
+        _check_element(line)
         source.cards.append(line)
     elif first in (".param", ".parameter", ".csparam"):
         for name, value in split_parameters(rest, line).items():

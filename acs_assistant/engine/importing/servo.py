@@ -95,6 +95,8 @@ def _takes_no_current(
     places = [place for place, word in enumerate(bare) if place and word == node]
     inner = _find(scope, bare[-1])
     if words[0][0] == "x" and inner is not None:
+        if len(bare) - 2 != len(inner.ports):
+            return False
         ports = [inner.ports[place - 1] for place in places]
         for port in ports:
             place = (id(inner), port)
