@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from acs_assistant.library import load_circuit
 from acs_assistant.sim.port import Simulator
 from acs_assistant.training.archive import Archive, load_archive, simulate_positions
 from acs_assistant.training.config import DataConfig
+from acs_assistant.training.edge import explore_edge
 from acs_assistant.training.sessions import Draft, Workshop
 from acs_assistant.training.surrogate import Surrogate, fit_surrogate
 from acs_assistant.training.tasks import (
@@ -35,6 +37,7 @@ Simulate = Callable[[FloatArray], Archive]
 _HISTORY_NOISE = (0.03, 0.06, 0.12)
 _LOOKED_AT = 400
 _ALL_MOVE = 0.3
+_EDGE_ROUNDS = 3
 FEW = 5
 """Sizes that one change may move and still be told in a sentence."""
 
@@ -97,6 +100,24 @@ def circuit_sessions(
         records += observations(workshop, config.observations, rng)
         records += observed_changes(workshop, config.observations, rng)
     return records
+
+
+def add_edge(path: Path, circuit: Circuit, count: int, simulator: Simulator) -> None:
+    """Adds ``count`` sizings near the best trade-offs to the archive at ``path``, in rounds."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    ) as bar:
+        simulate = _simulate(circuit, simulator, bar)
+        for left in range(_EDGE_ROUNDS, 0, -1):
+            archive = load_archive(path, circuit)
+            rng = np.random.default_rng(len(archive))
+            archive = explore_edge(archive, math.ceil(count / left), simulate, rng)
+            archive.save(path)
+            count -= math.ceil(count / left)
 
 
 def best_position(archive: Archive) -> FloatArray:

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 from acs_assistant.training.archive import Archive
 
+_BATCH = 256
+_DRAWN = 64  # batches that are drawn at once
+
 
 @dataclass(frozen=True, slots=True)
 class Scale:
@@ -75,6 +78,12 @@ class Surrogate(nn.Module):
         scaled: Tensor = self.net(4.0 * positions - 2.0)
         return scaled
 
+    def predict(self, positions: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(B, metrics) scaled metrics."""
+        with torch.no_grad():
+            scaled: Tensor = self(torch.tensor(positions, dtype=torch.float32))
+        return scaled.numpy().astype(np.float64)
+
     def sensitivities(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
         """(metrics, parameters) change of each scaled metric per unit of position, at one point."""
         layers = [m for m in self.net if isinstance(m, nn.Linear)]
@@ -90,16 +99,24 @@ class Surrogate(nn.Module):
 
 
 def fit_surrogate(
-    archive: Archive, focus: NDArray[np.float64], epochs: int = 40, seed: int = 0
+    archive: Archive,
+    focus: NDArray[np.float64],
+    epochs: int = 40,
+    seed: int = 0,
+    steps: int = 0,
+    held: NDArray[np.bool_] | None = None,
 ) -> tuple[Surrogate, dict[str, float]]:
     """Fits by Adam with a cosine schedule on scaled metrics; missing ones do not count.
 
     Args:
-        focus: (N,) weight of each row: more where sizings are worth having.
+        focus: (N,) how often each row is drawn, relative to others: more where sizings are worth
+            having.
+        steps: Of 256 rows each; 0 takes as many as ``epochs`` have.
+        held: (N,) rows that are kept out; 5 percent of them at random when not given.
 
     Returns:
-        The network and, per metric, its median absolute error on 5 percent held-out rows, in units
-        of the metric's spread.
+        The network and, per metric, its median absolute error on held-out rows, in units of the
+        metric's spread.
     """
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
@@ -109,27 +126,31 @@ def fit_surrogate(
     scaled = scale.forward(archive.metrics[rows])
     known = torch.tensor(np.isfinite(archive.metrics[rows]))
     y = torch.tensor(np.nan_to_num(np.clip(scaled, -8, 8)), dtype=torch.float32)
-    weight = torch.tensor(focus[rows], dtype=torch.float32)[:, None] * known
-    held = torch.rand(len(rows), generator=generator) < 0.05
-    train = torch.nonzero(~held).flatten()
+    apart = torch.rand(len(rows), generator=generator) < 0.05
+    if held is not None:
+        apart = torch.tensor(held[rows])
+    train = torch.nonzero(~apart).flatten()
+    often = torch.tensor(focus[rows])[train]
     model = Surrogate(x.shape[1], y.shape[1], scale)
-    batch = 256
-    steps = epochs * (len(train) // batch + 1)
+    steps = steps or epochs * (len(train) // _BATCH + 1)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(steps):
-        pick = train[torch.randint(len(train), (batch,), generator=generator)]
+    for step in range(steps):
+        if step % _DRAWN == 0:
+            drawn = torch.multinomial(often, _BATCH * _DRAWN, True, generator=generator)
+            picks = train[drawn].view(_DRAWN, _BATCH)
+        pick = picks[step % _DRAWN]
         error = nn.functional.huber_loss(model(x[pick]), y[pick], reduction="none", delta=0.3)
-        loss = (error * weight[pick]).sum() / weight[pick].sum().clamp(min=1e-6)
+        loss = (error * known[pick]).sum() / known[pick].sum().clamp(min=1)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
     model.eval()
     with torch.no_grad():
-        missed = (model(x[held]) - y[held]).abs()
+        missed = (model(x[apart]) - y[apart]).abs()
     errors = {
-        metric.name: float(missed[:, j][known[held][:, j]].median())
+        metric.name: float(missed[:, j][known[apart][:, j]].median())
         for j, metric in enumerate(archive.circuit.metrics)
     }
     return model, errors

@@ -52,7 +52,9 @@ def data(config: Path, out: Path) -> None:
 @click.argument("circuit")
 @click.option("--data", "folder", type=_FOLDER, required=True, help="What `train data` wrote.")
 @click.option("--out", type=_FOLDER, required=True, help="Folder of models to put it into.")
-def critic(circuit: str, folder: Path, out: Path) -> None:
+@click.option("--edge", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Simulate so many sizings more, near the best trade-offs.")  # fmt: skip
+def critic(circuit: str, folder: Path, out: Path, edge: int) -> None:
     """Fit the critic of CIRCUIT, which chooses among the model's draws."""
     _require_extra()
     from acs_assistant.library import load_circuit
@@ -68,8 +70,17 @@ def critic(circuit: str, folder: Path, out: Path) -> None:
     from acs_assistant.training.archive import load_archive
     from acs_assistant.training.critic import make_critic
 
+    if edge:
+        from acs_assistant.cli.compose import make_simulator
+        from acs_assistant.training.data import add_edge
+
+        simulator = make_simulator()
+        try:
+            add_edge(archive, loaded, edge, simulator)
+        finally:
+            simulator.close()
     errors = make_critic(load_archive(archive, loaded), out)
-    say(f"Written: {out / loaded.name}.critic.npz; median errors in spreads: "
+    say(f"Written: {out / loaded.name}.critic.npz; errors in spreads: "
         + ", ".join(f"{name} {error:.3f}" for name, error in errors.items()))  # fmt: skip
 
 

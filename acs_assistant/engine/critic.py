@@ -36,26 +36,31 @@ from acs_assistant.domain import (
 )
 from acs_assistant.engine.evaluate import worst_metrics
 from acs_assistant.errors import ModelError
-from acs_assistant.scoring import score, signed_margin
+from acs_assistant.scoring import score
 
 Array = NDArray[np.float64]
 
 _NEAR = 0.3  # of the unit cube: how far a measurement corrects the network
 _FAR = 1.5  # the same under conditions that the network was not fitted to
-_DOUBT = 0.3  # weight of "no correction" against one measurement at distance 0
-_SPARE = 0.015  # relative
-_MOST_MARGIN = 0.15  # relative; beyond it a margin is worth no more
+_DOUBT = 0.1  # variance that no measurement nearby explains, against all of it
+_UNKNOWN = 0.05  # error of a critic that does not state its own
+_SPARE = 1.0  # errors of the critic
+_LEAST_SPARE, _MOST_SPARE = 0.003, 0.06  # relative
 
 
 @dataclass(frozen=True, slots=True)
 class Critic:
-    """Metrics from positions in the unit cube: dense layers with SiLU between.
+    """Metrics from positions in the unit cube: networks of dense layers with SiLU between.
+
+    What they agree on is their mean; where they do not, less is known.
 
     Attributes:
         metrics: Names of the outputs.
         log: (metrics,) whether an output is the logarithm of the metric.
-        layers: (weights (out, in), biases (out,)) from the first to the last.
+        layers: (weights (networks, out, in), biases (networks, out)) from the first to the last.
         digest: Of the file, for the record.
+        error: (metrics,) how far from the truth two in three are near what is worth having, in
+            units of ``spread``.
         reach: How far a measurement corrects it, in the unit cube.
     """
 
@@ -65,34 +70,70 @@ class Critic:
     spread: Array
     layers: tuple[tuple[Array, Array], ...]
     digest: str
+    error: Array
     reach: float = _NEAR
 
     def foretell(self, circuit: Circuit, sizing: Sizing, turns: Sequence[Turn] = ()) -> Measurement:
         """What the sizing would measure, corrected by what ``turns`` measured nearby."""
-        here = _position(circuit, sizing)
-        scaled = self._scaled(here)
-        weights, errors = [_DOUBT], [np.zeros(len(self.metrics))]
-        for turn in turns:
-            if turn.evaluation is None or turn.decision is None:
-                continue
-            there = _position(circuit, turn.decision.sizing)
-            measured = self._to_scaled(worst_metrics(turn.evaluation))
-            error = np.nan_to_num(measured - self._scaled(there))
-            distance = float(np.linalg.norm(here - there))
-            weights.append(math.exp(-((distance / self.reach) ** 2) / 2))
-            errors.append(np.clip(error, -2.0, 2.0))
-        scaled = scaled + np.average(errors, axis=0, weights=weights)
-        raw = scaled * self.spread + self.centre
-        values = np.where(self.log, np.exp(np.minimum(raw, 80.0)), raw)
+        scaled, _ = self._expected(circuit, sizing, turns)
+        values = self._values(scaled)
         return Measurement("ok", dict(zip(self.metrics, values.tolist(), strict=True)))
 
-    def _scaled(self, position: Array) -> Array:
-        value = 4.0 * position - 2.0
+    def chance(self, task: Task, sizing: Sizing, turns: Sequence[Turn] = ()) -> float:
+        """How likely the sizing meets every spec, if the errors are normal and independent."""
+        scaled, error = self._expected(task.circuit, sizing, turns)
+        likely = 1.0
+        for spec in task.specs:
+            column = self.metrics.index(spec.metric)
+            low, high = _wanted(spec)
+            bounds = self._to_scaled({spec.metric: low}), self._to_scaled({spec.metric: high})
+            below, above = ((bound[column] - scaled[column]) / error[column] for bound in bounds)
+            likely *= max(_normal(above) - _normal(below), 0.0)
+        return likely
+
+    def _expected(
+        self, circuit: Circuit, sizing: Sizing, turns: Sequence[Turn]
+    ) -> tuple[Array, Array]:
+        """Mean and deviation of every scaled metric.
+
+        What is left of the truth beside the network is taken for a Gaussian process, of which the
+        turns are observations (Rasmussen and Williams, Gaussian Processes for Machine Learning,
+        equations 2.25 and 2.26).
+        """
+        here = _position(circuit, sizing)
+        seen = [
+            (_position(circuit, turn.decision.sizing), worst_metrics(turn.evaluation))
+            for turn in turns
+            if turn.evaluation is not None and turn.decision is not None
+        ]
+        places = np.array([here, *(place for place, _ in seen)])
+        each = self._scaled(places)
+        scaled, error = each.mean(axis=0), np.hypot(self.error, each[:, 0].std(axis=0))
+        if not seen:
+            return scaled[0], error
+        missed = np.array([self._to_scaled(metrics) for _, metrics in seen]) - scaled[1:]
+        like = self._likeness(places[:, None, :] - places[None, :, :])
+        weights = np.linalg.solve(like[1:, 1:] + _DOUBT * np.eye(len(seen)), like[0, 1:])
+        left = max(1.0 - float(like[0, 1:] @ weights), _DOUBT)
+        correction = weights @ np.clip(np.nan_to_num(missed), -2.0, 2.0)
+        return scaled[0] + correction, error * math.sqrt(left)
+
+    def _likeness(self, apart: Array) -> Array:
+        return np.asarray(np.exp(-(apart**2).sum(axis=-1) / (2.0 * self.reach**2)))
+
+    def _values(self, scaled: Array) -> Array:
+        raw = scaled * self.spread + self.centre
+        return np.where(self.log, np.exp(np.minimum(raw, 80.0)), raw)
+
+    def _scaled(self, places: Array) -> Array:
+        """(networks, places, metrics) what each network says of each place."""
+        value = 4.0 * places[None] - 2.0
         for weights, biases in self.layers[:-1]:
-            value = weights @ value + biases
+            value = value @ weights.transpose(0, 2, 1) + biases[:, None]
             value = value / (1.0 + np.exp(-value))
         weights, biases = self.layers[-1]
-        return np.asarray(weights @ value + biases, dtype=np.float64)
+        said = value @ weights.transpose(0, 2, 1) + biases[:, None]
+        return np.asarray(said, dtype=np.float64)
 
     def _to_scaled(self, metrics: Any) -> Array:
         raw = np.array([metrics.get(name, math.nan) for name in self.metrics])
@@ -102,14 +143,10 @@ class Critic:
 
 
 def merit(critic: Critic, task: Task, sizing: Sizing, turns: Sequence[Turn] = ()) -> float:
-    """The score that is foretold; above 1 when every spec would be met, by the least margin."""
+    """The score that is foretold, plus the chance that every spec is met: from 0 to 2."""
     foretold = critic.foretell(task.circuit, sizing, turns)
     judged = score(task.specs, [foretold])
-    if not judged.met:
-        return judged.value
-    return 1.0 + min(
-        (_relative_margin(spec, foretold.metrics[spec.metric]) for spec in task.specs), default=0.0
-    )
+    return judged.value + critic.chance(task, sizing, turns)
 
 
 def rehearsed(critic: Critic, task: Task, sizing: Sizing, turns: Sequence[Turn] = ()) -> Turn:
@@ -126,19 +163,35 @@ def rehearsed(critic: Critic, task: Task, sizing: Sizing, turns: Sequence[Turn] 
     return Turn(number, parent, number, proposal, decision, evaluation, task.specs)
 
 
-def tightened(task: Task) -> Task:
-    """The task with some margin asked of every inequality, for what is only foretold may miss."""
-    return replace(task, specs=tuple(_tightened(spec) for spec in task.specs))
+def tightened(critic: Critic, task: Task) -> Task:
+    """The task, as much harder as the critic may err, for what is only foretold may miss."""
+    return replace(task, specs=tuple(_tightened(critic, spec) for spec in task.specs))
 
 
-def _tightened(spec: Spec) -> Spec:
-    step = {">=": _SPARE, "<=": -_SPARE, "==": 0.0}[spec.relation] * abs(spec.target)
-    return replace(spec, target=spec.target + step)
+def _tightened(critic: Critic, spec: Spec) -> Spec:
+    column = critic.metrics.index(spec.metric)
+    doubt = _SPARE * critic.error[column] * critic.spread[column]
+    if spec.relation == "==":
+        return replace(spec, tolerance=max(spec.tolerance - doubt, spec.tolerance / 2))
+    size = abs(spec.target)
+    step = doubt * size if critic.log[column] else doubt
+    step = min(max(step, _LEAST_SPARE * size), _MOST_SPARE * size)
+    return replace(spec, target=spec.target + (step if spec.relation == ">=" else -step))
 
 
-def _relative_margin(spec: Spec, value: float) -> float:
-    size = abs(spec.target) + abs(value) or 1.0
-    return min(signed_margin(spec, value) / size, _MOST_MARGIN)
+def _wanted(spec: Spec) -> tuple[float, float]:
+    """From where to where the metric meets the spec."""
+    match spec.relation:
+        case ">=":
+            return spec.target, math.inf
+        case "<=":
+            return -math.inf, spec.target
+        case "==":
+            return spec.target - spec.tolerance, spec.target + spec.tolerance
+
+
+def _normal(z: float) -> float:
+    return 0.5 * math.erfc(-z / math.sqrt(2.0))
 
 
 def _position(circuit: Circuit, sizing: Sizing) -> Array:
@@ -180,7 +233,7 @@ def _without_comments(netlist: str) -> str:
 
 
 def write_critic(path: Path, circuit: Circuit, arrays: dict[str, Any]) -> None:
-    """Writes ``log``, ``centre``, ``spread``, ``weight0``, ``bias0`` and so on."""
+    """Writes ``log``, ``centre``, ``spread``, ``error``, ``weight0``, ``bias0`` and so on."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, fingerprint=np.array(fingerprint(circuit)), **arrays)
     write_bytes(path, buffer.getvalue())
@@ -193,16 +246,20 @@ def _read(path: Path, circuit: Circuit) -> Critic | None:
             if str(file["fingerprint"]) != fingerprint(circuit):
                 return None
             count = sum(name.startswith("weight") for name in file.files)
+            weights = [file[f"weight{i}"].astype(np.float64) for i in range(count)]
+            biases = [file[f"bias{i}"].astype(np.float64) for i in range(count)]
+            size = len(file["log"])
             return Critic(
                 tuple(metric.name for metric in circuit.metrics),
                 file["log"].astype(bool),
                 file["centre"].astype(np.float64),
                 file["spread"].astype(np.float64),
                 tuple(
-                    (file[f"weight{i}"].astype(np.float64), file[f"bias{i}"].astype(np.float64))
-                    for i in range(count)
+                    (w.reshape(-1, *w.shape[-2:]), b.reshape(-1, b.shape[-1]))
+                    for w, b in zip(weights, biases, strict=True)
                 ),
                 hashlib.sha256(path.read_bytes()).hexdigest(),
+                file["error"] if "error" in file.files else np.full(size, _UNKNOWN),
             )
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise ModelError(
