@@ -38,7 +38,9 @@ class CompareScreen(PairScreen):
         self.one = state.best or self.turns[0]
         self.two = state.viewed or self.turns[-1]
         if self.one.id == self.two.id:
-            self.two = next(turn for turn in reversed(self.turns) if turn.id != self.one.id)
+            others = [turn for turn in reversed(self.turns) if turn.id != self.one.id]
+            simulated = (turn for turn in others if turn.evaluation is not None)
+            self.two = next(simulated, others[0])
         self._waveforms: dict[int, tuple[Waveform, ...]] = {}
 
     def compose(self) -> ComposeResult:

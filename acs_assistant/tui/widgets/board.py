@@ -19,7 +19,9 @@ class _Body(Static):
     """Its width follows the panel's scroll bar, of which the panel is told nothing."""
 
     def on_resize(self) -> None:
-        self.query_ancestor(Board).redraw()
+        board = self.parent
+        assert isinstance(board, Board)
+        board.redraw()
 
 
 class Board(VerticalScroll, Panel, metaclass=AbstractMeta):

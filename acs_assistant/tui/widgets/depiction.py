@@ -43,9 +43,9 @@ def _curves(axes: Any, curves: Sequence[Curve], colours: Mapping[str, str], look
 
 
 def _ticks(axes: Any, chart: Chart) -> None:
-    for axis, limits, made, most in (
+    for axis, (low, high), made, most in (
         (axes.xaxis, axes.get_xlim(), chart.x, 8),
         (axes.yaxis, axes.get_ylim(), chart.y, 5),
     ):
-        places, words = made.get_ticks_and_labels(*limits, most)
+        places, words = made.get_ticks_and_labels(low, high, most)
         axis.set_ticks(places, words)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, cast
 
 from markdown_it import MarkdownIt
 from textual.content import Content
 from textual.visual import VisualType
 from textual.widgets import Markdown, Static
 from textual.widgets._markdown import MarkdownParagraph
-from textual.widgets.markdown import MarkdownBlock
 
 if TYPE_CHECKING:
+    from textual.css.styles import RulesMap
+
     _Base = Static
 else:  # a style sheet knows a widget by its first base that is one
     _Base = object
@@ -32,7 +33,7 @@ class _Steady(_Base):
         fits = (
             isinstance(content, Content)
             and width > 0
-            and content.get_height(self.styles, width) == height
+            and content.get_height(cast("RulesMap", self.styles), width) == height
         )
         super().update(content, layout=layout and not fits)
 
@@ -48,9 +49,7 @@ class _Paragraph(_Steady, MarkdownParagraph):
 class Thoughts(Markdown):
     """Markdown that streams."""
 
-    BLOCKS: ClassVar[dict[str, type[MarkdownBlock]]] = {
-        **Markdown.BLOCKS, "paragraph_open": _Paragraph,
-    }  # fmt: skip
+    BLOCKS = {**Markdown.BLOCKS, "paragraph_open": _Paragraph}  # noqa: RUF012
 
     def __init__(self, text: str = "", *, classes: str | None = None) -> None:
         super().__init__(text, classes=classes, parser_factory=_parser, open_links=False)
