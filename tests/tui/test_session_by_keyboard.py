@@ -289,7 +289,7 @@ async def test_another_proposer_takes_over(tmp_path: Path, clock: Clock) -> None
         await pilot.press(*["down"] * below, "enter")
         await until(pilot, lambda: shown.session.record.proposer == "tpe", "the optimizer")
         title = str(shown.query_one(ProposalTable).border_title)
-        assert title == "Proposal · waits for you", "the model's still waits"
+        assert title.startswith("Proposal · waits for you"), "the model's still waits"
         await pilot.press("g")
         await until(
             pilot, lambda: "by tpe" in str(shown.query_one(ProposalTable).border_title), "tpe's"
