@@ -54,13 +54,7 @@ def make_data(config: DataConfig, simulator: Simulator, out: Path) -> None:
             console.print(f"{name}: sessions are there already")
             continue
         circuit = load_circuit(name)
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-        ) as bar:
+        with _bar(console) as bar:
             records = circuit_sessions(circuit, config, _simulate(circuit, simulator, bar), out)
             write_jsonl(sessions, records)
         console.print(f"{name}: {sum(1 for _ in sessions.open())} sessions")
@@ -102,15 +96,19 @@ def circuit_sessions(
     return records
 
 
-def add_edge(path: Path, circuit: Circuit, count: int, simulator: Simulator) -> None:
-    """Adds ``count`` sizings near the best trade-offs to the archive at ``path``, in rounds."""
-    with Progress(
+def _bar(console: Console) -> Progress:
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
-    ) as bar:
+        console=console,
+    )
+
+
+def add_edge(path: Path, circuit: Circuit, count: int, simulator: Simulator) -> None:
+    """Adds ``count`` sizings near the best trade-offs to the archive at ``path``, in rounds."""
+    with _bar(Console(stderr=True)) as bar:
         simulate = _simulate(circuit, simulator, bar)
         for left in range(_EDGE_ROUNDS, 0, -1):
             archive = load_archive(path, circuit)

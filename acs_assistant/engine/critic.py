@@ -44,7 +44,6 @@ _NEAR = 0.3  # of the unit cube: how far a measurement corrects the network
 _FAR = 1.5  # the same under conditions that the network was not fitted to
 _DOUBT = 0.1  # variance that no measurement nearby explains, against all of it
 _UNKNOWN = 0.05  # error of a critic that does not state its own
-_SPARE = 1.0  # errors of the critic
 _LEAST_SPARE, _MOST_SPARE = 0.003, 0.06  # relative
 
 
@@ -75,13 +74,17 @@ class Critic:
 
     def foretell(self, circuit: Circuit, sizing: Sizing, turns: Sequence[Turn] = ()) -> Measurement:
         """What the sizing would measure, corrected by what ``turns`` measured nearby."""
-        scaled, _ = self._expected(circuit, sizing, turns)
-        values = self._values(scaled)
-        return Measurement("ok", dict(zip(self.metrics, values.tolist(), strict=True)))
+        return self._measurement(self._expected(circuit, sizing, turns)[0])
 
-    def chance(self, task: Task, sizing: Sizing, turns: Sequence[Turn] = ()) -> float:
-        """How likely the sizing meets every spec, if the errors are normal and independent."""
+    def judge(
+        self, task: Task, sizing: Sizing, turns: Sequence[Turn] = ()
+    ) -> tuple[Measurement, float]:
+        """What ``foretell`` says, and how likely the sizing meets every spec."""
         scaled, error = self._expected(task.circuit, sizing, turns)
+        return self._measurement(scaled), self._chance(task, scaled, error)
+
+    def _chance(self, task: Task, scaled: Array, error: Array) -> float:
+        """That every spec is met, if the errors are normal and independent."""
         likely = 1.0
         for spec in task.specs:
             column = self.metrics.index(spec.metric)
@@ -121,9 +124,10 @@ class Critic:
     def _likeness(self, apart: Array) -> Array:
         return np.asarray(np.exp(-(apart**2).sum(axis=-1) / (2.0 * self.reach**2)))
 
-    def _values(self, scaled: Array) -> Array:
+    def _measurement(self, scaled: Array) -> Measurement:
         raw = scaled * self.spread + self.centre
-        return np.where(self.log, np.exp(np.minimum(raw, 80.0)), raw)
+        values = np.where(self.log, np.exp(np.minimum(raw, 80.0)), raw)
+        return Measurement("ok", dict(zip(self.metrics, values.tolist(), strict=True)))
 
     def _scaled(self, places: Array) -> Array:
         """(networks, places, metrics) what each network says of each place."""
@@ -144,9 +148,8 @@ class Critic:
 
 def merit(critic: Critic, task: Task, sizing: Sizing, turns: Sequence[Turn] = ()) -> float:
     """The score that is foretold, plus the chance that every spec is met: from 0 to 2."""
-    foretold = critic.foretell(task.circuit, sizing, turns)
-    judged = score(task.specs, [foretold])
-    return judged.value + critic.chance(task, sizing, turns)
+    foretold, chance = critic.judge(task, sizing, turns)
+    return score(task.specs, [foretold]).value + chance
 
 
 def rehearsed(critic: Critic, task: Task, sizing: Sizing, turns: Sequence[Turn] = ()) -> Turn:
@@ -170,7 +173,7 @@ def tightened(critic: Critic, task: Task) -> Task:
 
 def _tightened(critic: Critic, spec: Spec) -> Spec:
     column = critic.metrics.index(spec.metric)
-    doubt = _SPARE * critic.error[column] * critic.spread[column]
+    doubt = critic.error[column] * critic.spread[column]
     if spec.relation == "==":
         return replace(spec, tolerance=max(spec.tolerance - doubt, spec.tolerance / 2))
     size = abs(spec.target)

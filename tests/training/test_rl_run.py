@@ -20,7 +20,7 @@ from acs_assistant.cancel import CancelToken
 from acs_assistant.domain import Proposal, Task, Turn
 from acs_assistant.errors import ConfigError, ModelError, StorageError
 from acs_assistant.llm.batch import Sample
-from acs_assistant.llm.port import Sampling
+from acs_assistant.llm.port import Rules, Sampling
 from acs_assistant.prompting.render import PROMPT_VERSION, assistant_text
 from acs_assistant.prompting.wording import DECIDED
 from acs_assistant.training import rl, tl_grpo
@@ -131,6 +131,7 @@ class Scripted:
         grammars: object = None,
     ) -> list[list[Sample]]:
         self.prompts += [self.tokens(prompt) for prompt in prompts]
+        self.grammars = grammars
         return [
             [Sample((1, 2, 3, 4), self.texts[i % len(self.texts)], "stop") for i in range(count)]
             for _ in prompts
@@ -146,16 +147,13 @@ class Drafting(Scripted):
 
     wording = PROMPT_VERSION
 
-    def sample(
-        self,
-        prompts: Sequence[str | Sequence[int]],
-        count: int,
-        sampling: Sampling,
-        grammars: object = None,
-    ) -> list[list[Sample]]:
-        assert isinstance(grammars, Sequence)
-        self.rules = list(grammars)
-        return super().sample(prompts, count, sampling, grammars)
+    @property
+    def rules(self) -> Rules:
+        """Of the one prompt that was asked last."""
+        assert isinstance(self.grammars, list)
+        (held,) = self.grammars
+        assert isinstance(held, Rules)
+        return held
 
 
 def test_learning_draws_a_text_as_far_as_it_decides_its_sizes(toy_base: Path) -> None:
@@ -163,10 +161,10 @@ def test_learning_draws_a_text_as_far_as_it_decides_its_sizes(toy_base: Path) ->
     sampler, simulator = Drafting([decision]), Formula()
     sampling = Sampling(temperature=1.0, max_tokens=40, seed=1)
     [[attempt]] = play_turn([TASK], [()], sampler, simulator, sampling, 1, drafts=True)
-    assert sampler.rules[0].rest is None and sampler.rules[0].marker == DECIDED
+    assert sampler.rules.rest is None and sampler.rules.marker == DECIDED
     assert attempt.met and attempt.turn.proposal.sizing == {"w_in": BEST}
     play_turn([TASK], [()], sampler, simulator, sampling, 1)
-    assert sampler.rules[0].rest is not None
+    assert sampler.rules.rest is not None
     undecided = Drafting(["<think>\nNothing is measured yet."])
     [[attempt]] = play_turn([TASK], [()], undecided, simulator, sampling, 1, drafts=True)
     assert not attempt.valid and attempt.turn.proposal.error

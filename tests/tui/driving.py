@@ -8,7 +8,9 @@ from collections.abc import Callable
 from textual.pilot import Pilot
 
 from acs_assistant.tui.screens.design import DesignScreen
+from acs_assistant.tui.screens.sessions import SessionsScreen
 from acs_assistant.tui.state import Phase
+from tests.tui.fakes import Clock
 
 LIMIT = 30.0
 """Seconds after which a wait is a failure."""
@@ -53,6 +55,18 @@ async def asked(pilot: Pilot[None]) -> DesignScreen:
         "a proposal",
     )
     return shown
+
+
+async def played(pilot: Pilot[None], clock: Clock, turns: int) -> DesignScreen:
+    """The example from the first screen on: so many turns accepted, and the next one waiting."""
+    await screen(pilot, SessionsScreen)
+    await pilot.press("f")
+    for turn in range(turns):
+        await asked(pilot)
+        clock.advance(1.0)
+        await pilot.press("a")
+        await measured(pilot, turn + 1)
+    return await asked(pilot)
 
 
 async def idle(pilot: Pilot[None]) -> DesignScreen:

@@ -16,7 +16,7 @@ from acs_assistant.tui.screens.sessions import SessionsScreen
 from acs_assistant.tui.state import SessionState
 from acs_assistant.tui.widgets.plot import Plot
 from acs_assistant.tui.widgets.plots import dc_chart, responses_chart, trade_chart
-from tests.tui.driving import asked, measured, screen, until
+from tests.tui.driving import asked, measured, played, screen, until
 from tests.tui.fakes import Clock, make_app, make_circuit
 
 
@@ -50,14 +50,7 @@ async def test_two_turns_with_their_plots(
 ) -> None:
     app = make_app(tmp_path, clock)
     async with app.run_test(size=size) as pilot:
-        await screen(pilot, SessionsScreen)
-        await pilot.press("f")
-        for n in range(2):
-            await asked(pilot)
-            clock.advance(1.0)
-            await pilot.press("a")
-            shown = await measured(pilot, n + 1)
-        await asked(pilot)
+        shown = await played(pilot, clock, 2)
         trade = trade_chart(shown.state)
         assert trade is not None and "gbw" in trade.title
         await pilot.press("v")
@@ -83,14 +76,7 @@ async def test_any_two_metrics_against_each_other(
     monkeypatch.chdir(tmp_path)
     app = make_app(tmp_path, clock)
     async with app.run_test(size=(120, 40)) as pilot:
-        await screen(pilot, SessionsScreen)
-        await pilot.press("f")
-        for n in range(2):
-            await asked(pilot)
-            clock.advance(1.0)
-            await pilot.press("a")
-            shown = await measured(pilot, n + 1)
-        await asked(pilot)
+        shown = await played(pilot, clock, 2)
         await pilot.press("y")
         await screen(pilot, ChoiceDialog)
         names = [metric.name for metric in shown.state.task.circuit.metrics]

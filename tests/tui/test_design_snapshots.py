@@ -22,7 +22,7 @@ from acs_assistant.tui.screens.sessions import SessionsScreen
 from acs_assistant.tui.screens.sizes import SizesDialog
 from acs_assistant.tui.state import Phase
 from acs_assistant.tui.widgets.reasoning import Reasoning
-from tests.tui.driving import asked, measured, screen, until
+from tests.tui.driving import asked, measured, played, screen, until
 from tests.tui.fakes import Clock, make_app, reply
 from tests.tui.held import HeldModel, HeldSimulator
 from tests.tui.shots import SIZES, shoot, shoot_sizes
@@ -46,14 +46,7 @@ async def test_over_the_design_screen(tmp_path: Path, clock: Clock, svg: Snapsho
     model = ScriptedModel(reply(0), reply(1), reply(2), WORDS, *(reply(n) for n in range(3, 12)))
     app = make_app(tmp_path, clock, model=model)
     async with app.run_test() as pilot:
-        await screen(pilot, SessionsScreen)
-        await pilot.press("f")
-        for n in range(2):
-            await asked(pilot)
-            clock.advance(1.0)
-            await pilot.press("a")
-            await measured(pilot, n + 1)
-        design = await asked(pilot)
+        design = await played(pilot, clock, 2)
         await pilot.press("x")
         await screen(pilot, QuestionDialog)
         await shoot_sizes(pilot, svg, "question")

@@ -24,7 +24,7 @@ from acs_assistant.tui.widgets.proposal_table import ProposalTable
 from acs_assistant.tui.widgets.reasoning import Entry, Reasoning
 from acs_assistant.tui.widgets.specs_board import SpecsBoard
 from acs_assistant.tui.widgets.words import Thoughts
-from tests.tui.driving import asked, measured, screen, until
+from tests.tui.driving import asked, measured, played, screen, until
 from tests.tui.fakes import Clock, make_app, make_circuit
 
 
@@ -132,14 +132,7 @@ async def test_old_sizes_are_those_that_the_proposal_starts_from(
 ) -> None:
     app = make_app(tmp_path, clock)
     async with app.run_test(size=(160, 48)) as pilot:
-        await screen(pilot, SessionsScreen)
-        await pilot.press("f")
-        for n in range(3):
-            await asked(pilot)
-            clock.advance(1.0)
-            await pilot.press("a")
-            await measured(pilot, n + 1)
-        design = await asked(pilot)
+        design = await played(pilot, clock, 3)
         state = design.state
         first, _, last = state.measured()
         assert first.evaluation is not None and last.evaluation is not None
@@ -179,14 +172,7 @@ async def test_a_comparison_is_a_picture_where_the_terminal_can(
     app = make_app(tmp_path, clock)
     async with app.run_test(size=(160, 48)) as pilot:
         app.graphics = Graphics("kitty", (10, 20))
-        await screen(pilot, SessionsScreen)
-        await pilot.press("f")
-        for n in range(2):
-            await asked(pilot)
-            clock.advance(1.0)
-            await pilot.press("a")
-            await measured(pilot, n + 1)
-        await asked(pilot)
+        await played(pilot, clock, 2)
         await pilot.press("v")
         await screen(pilot, CompareScreen)
         shown = app.screen.query_one(Picture)
